@@ -1,0 +1,51 @@
+# The commands of this project. `make run` and `make test` need Python 3.11 or newer and
+# nothing else; what they need beyond it they install into .venv, once.
+
+PYTHON ?= python3
+BIN = .venv/bin
+INSTALLED = .venv/installed
+
+.DEFAULT_GOAL = help
+.PHONY: help install run test fuzz faults check format migrate lock
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(INSTALLED) ## make .venv and install everything into it
+
+$(INSTALLED): requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "$(PYTHON) has no venv module; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@echo "Installing into .venv; this is done once."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+run: $(INSTALLED) ## start PostgreSQL, migrate, serve; Ctrl-C stops all of it
+	@exec $(BIN)/python -m taskapi
+
+test: $(INSTALLED) ## run the tests on a real PostgreSQL (TEST_DATABASE_URL names another)
+	@exec $(BIN)/pytest --numprocesses 2 --cov --cov-report term:skip-covered $(ARGS)
+
+fuzz: $(INSTALLED) ## let schemathesis search for faults at length
+	@exec $(BIN)/pytest tests/test_openapi_conformance.py --no-cov --fuzz-examples 1000 $(ARGS)
+
+check: $(INSTALLED) ## lint, check types, and that what is generated is up to date
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	@$(MAKE) --no-print-directory lock
+	git diff --exit-code -- requirements.txt requirements-dev.txt
+
+format: $(INSTALLED) ## format the code and mend what can be mended
+	$(BIN)/ruff check --fix-only --exit-zero .
+	$(BIN)/ruff format .
+
+migrate: $(INSTALLED) ## bring the database up to date without serving
+	@exec $(BIN)/python -m taskapi --migrate-only
+
+lock: $(INSTALLED) ## compile requirements*.in; ARGS=--upgrade takes the newest
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(ARGS) requirements.in -o requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(ARGS) requirements-dev.in -o requirements-dev.txt

@@ -1,0 +1,45 @@
+"""How gunicorn serves taskapi; whatever an operator may choose comes from the settings."""
+
+import logging
+from pathlib import Path
+
+from taskapi.config import Settings
+from taskapi.logs import library_handler
+
+settings = Settings.from_environment()
+
+wsgi_app = "wsgi:app"
+host = f"[{settings.host}]" if ":" in settings.host else settings.host
+bind = f"{host}:{settings.port}"
+worker_class = "gthread"
+workers = settings.web_concurrency
+threads = settings.threads
+
+# The C parser on the index is behind the Python one: it accepts a bare LF as a line's end.
+http_parser = "python"
+# Longer than nginx keeps its connections to us, so that it never writes into a closed one.
+keepalive = 75
+graceful_timeout = 30
+# Heartbeats in memory: on a busy disk a healthy worker would look dead.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+# Signals are enough to steer it; a socket in the file system would be one more door.
+control_socket_disable = True
+
+# The application logs the requests; gunicorn's own words go where ours go.
+accesslog = None
+logconfig_dict = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {},
+    "handlers": {"stderr": {"()": lambda: library_handler(settings.log_format)}},
+    "root": {"level": "WARNING", "handlers": ["stderr"]},
+    "loggers": {
+        "gunicorn.error": {
+            # Somebody at a terminal has been told already that the service is running.
+            "level": logging.INFO if settings.log_format == "json" else logging.WARNING,
+            "handlers": ["stderr"],
+            "propagate": False,
+        }
+    },
+}

@@ -1,0 +1,43 @@
+"""Runs the migrations: one process at a time, all of them or none."""
+
+from __future__ import annotations
+
+from alembic import context
+from flask import current_app
+from sqlalchemy import text
+
+from taskapi.database import SYSTEM
+from taskapi.extensions import db
+
+# Any constant number serves, as long as nothing else in the database locks it.
+_MIGRATION_LOCK = 7_291_004_551
+
+
+def _is_ours(_object: object, _name: str | None, _type: str, reflected: bool, ours: object) -> bool:
+    """Leave alone what only the database knows: another program's tables are not ours to drop."""
+    return not (reflected and ours is None)
+
+
+if context.is_offline_mode():
+    context.configure(
+        url=current_app.config["SQLALCHEMY_DATABASE_URI"],
+        target_metadata=db.metadata,
+        literal_binds=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+else:
+    with db.engine.connect() as connection:
+        connection.execution_options(isolation_level="READ COMMITTED", acting_as=SYSTEM)
+        context.configure(
+            connection=connection,
+            target_metadata=db.metadata,
+            include_object=_is_ours,
+        )
+        with context.begin_transaction():
+            # Waiting for another process's migrations may take as long as they take; a
+            # migration itself must not queue behind a long transaction and stop the service.
+            connection.execute(text("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0"))
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+            connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+            context.run_migrations()

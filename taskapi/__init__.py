@@ -1,0 +1,49 @@
+"""taskapi: the task backend to put behind any frontend."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from taskapi import database, errors, health, http, logs, openapi, schema
+from taskapi.auth import guard, tokens
+from taskapi.auth import routes as auth_routes
+from taskapi.config import Settings
+from taskapi.extensions import cors, db, migrate
+from taskapi.tasks import routes as task_routes
+
+__all__ = ["create_app"]
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """Build the application; without settings they come from the environment."""
+    settings = settings or Settings.from_environment()
+    app = Flask(__name__, static_folder=None)
+    app.config["MIGRATE_ON_START"] = settings.migrate_on_start
+
+    logs.configure(settings.log_format, settings.log_level)
+    logs.init_app(app)
+    http.init_app(app)
+    errors.init_app(app)
+    database.init_app(app, settings, prepare=schema.prepare)
+    migrate.init_app(app, db, directory=str(schema.MIGRATIONS), compare_server_default=True)
+    cors.init_app(
+        app,
+        origins=list(settings.cors_origins),
+        methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+        allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
+        expose_headers=[
+            *("ETag", "Location", "Link", "Retry-After", "X-Request-ID"),
+            *("RateLimit", "RateLimit-Policy"),
+        ],
+        max_age=7200,
+        always_send=False,
+        vary_header=False,
+    )
+    tokens.init_app(app, settings)
+    guard.init_app(app)
+
+    app.register_blueprint(auth_routes.blueprint)
+    app.register_blueprint(task_routes.blueprint)
+    app.register_blueprint(health.blueprint)
+    app.register_blueprint(openapi.blueprint)
+    return app

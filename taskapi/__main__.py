@@ -1,0 +1,179 @@
+"""`python -m taskapi`: database, migrations, gunicorn; and all of it stopped together."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from taskapi import create_app, embedded
+from taskapi.config import VERSION, Settings, SettingsError
+from taskapi.database import prepare
+from taskapi.exceptions import DatabaseNotReady, DatabaseUnavailable
+from taskapi.extensions import db
+
+_GUNICORN_CONFIG = Path(__file__).resolve().parent.parent / "gunicorn.conf.py"
+_PATIENCE_SECONDS = 7  # Of the ten that Ctrl-C may take, the database needs up to three.
+
+
+class CannotStart(Exception):
+    """`str()` says why, and what to do."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the service until it is told to stop; return the exit status."""
+    options = _parser().parse_args(arguments)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # Whoever says stop is treated like Ctrl-C.
+        signal.signal(number, signal.default_int_handler)
+    try:
+        settings = Settings.from_environment()
+        if not options.migrate_only:
+            _require_free_port(settings)
+        with _database(settings):
+            _migrate(settings)
+            return 0 if options.migrate_only else _serve(settings)
+    except SettingsError as error:
+        print(f"taskapi cannot start, these settings are wrong:\n{error}", file=sys.stderr)
+        return 2
+    except (CannotStart, embedded.EmbeddedPostgresError) as error:
+        print(f"taskapi cannot start: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m taskapi",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=(
+            "Start taskapi: PostgreSQL (the embedded one, unless DATABASE_URL names\n"
+            "another), the migrations, and gunicorn. Ctrl-C stops all of it."
+        ),
+        epilog=(
+            "Settings come from the environment and from the file .env; .env.example\n"
+            "explains each. The ones for a start:\n"
+            "  HOST, PORT        where to listen (127.0.0.1, 8000)\n"
+            "  DATABASE_URL      postgresql://user:password@host:5432/database\n"
+            "  JWT_SECRET_KEY    32 bytes or more; required with DATABASE_URL\n"
+            "  CORS_ORIGINS      the origins of your frontends\n"
+            "  WEB_CONCURRENCY   worker processes; THREADS: threads in each\n"
+        ),
+    )
+    parser.add_argument("--version", action="version", version=f"taskapi {VERSION}")
+    parser.add_argument(
+        "--migrate-only", action="store_true", help="bring the database up to date and stop"
+    )
+    return parser
+
+
+def _require_free_port(settings: Settings) -> None:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM
+        )[0]
+    except socket.gaierror as error:
+        raise CannotStart(f"HOST {settings.host} is unknown here ({error.strerror}).") from None
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+            probe.listen()
+        except OSError as error:
+            raise CannotStart(
+                f"port {settings.port} of {settings.host} cannot be used ({error.strerror}). "
+                f"Stop what uses it, or choose another: PORT={settings.port % 65535 + 1}."
+            ) from None
+
+
+@contextmanager
+def _database(settings: Settings) -> Iterator[None]:
+    directory = settings.embedded_postgres_dir
+    with embedded.running(directory) if directory else nullcontext():
+        yield
+
+
+def _migrate(settings: Settings) -> None:
+    app = create_app(settings)
+    with app.app_context():
+        try:
+            prepare()
+        except DatabaseNotReady as error:
+            raise CannotStart(str(error.__cause__)) from error
+        except DatabaseUnavailable:
+            print(
+                "The database cannot be reached yet. Until it can, requests for data are "
+                "answered with 503; then it is migrated and used.",
+                file=sys.stderr,
+            )
+        finally:
+            db.engine.dispose()
+
+
+def _serve(settings: Settings) -> int:
+    # In a session of its own: a terminal's Ctrl-C is for us, who stop it gracefully.
+    gunicorn = subprocess.Popen(
+        [sys.executable, "-m", "gunicorn", "--config", str(_GUNICORN_CONFIG)],
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        _announce(settings, gunicorn)
+        while gunicorn.poll() is None:
+            if settings.embedded_postgres_dir:
+                embedded.ensure_running(settings.embedded_postgres_dir)
+            with suppress(subprocess.TimeoutExpired):
+                gunicorn.wait(timeout=0.5)
+        return gunicorn.returncode
+    finally:
+        _stop(gunicorn)
+
+
+def _announce(settings: Settings, gunicorn: subprocess.Popen[bytes]) -> None:
+    everywhere = {"0.0.0.0": "localhost", "::": "localhost"}  # noqa: S104 -- to tell, not to bind
+    host = everywhere.get(settings.host, settings.host)
+    url = f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+    while gunicorn.poll() is None:
+        with suppress(URLError, OSError), urlopen(f"{url}/health/live", timeout=5):  # noqa: S310 -- always http
+            break
+        time.sleep(0.05)
+    else:
+        return
+    where = settings.embedded_postgres_dir or "the PostgreSQL of DATABASE_URL"
+    print(
+        f"\ntaskapi {VERSION} is running.\n"
+        f"  API     {url}\n"
+        f"  Docs    {url}/docs\n"
+        f"  Data    {where}\n"
+        "Ctrl-C stops it.\n",
+        flush=True,
+    )
+
+
+def _stop(gunicorn: subprocess.Popen[bytes]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # Stopping is under way and bounded; impatience must not cut it in half.
+        signal.signal(number, signal.SIG_IGN)
+    if gunicorn.poll() is None:
+        print("\nStopping: finishing what is in flight.", file=sys.stderr, flush=True)
+        gunicorn.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            gunicorn.wait(timeout=_PATIENCE_SECONDS)
+    # What is left of its session, workers of a killed master included.
+    with suppress(ProcessLookupError):
+        os.killpg(gunicorn.pid, signal.SIGKILL)
+    gunicorn.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""Tokens: who asks, said in a form that can be checked without asking anybody."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from functools import lru_cache
+from typing import NamedTuple
+from uuid import UUID
+
+from flask import Flask, current_app
+from flask_jwt_extended import create_access_token, create_refresh_token, decode_token
+from flask_jwt_extended.exceptions import JWTExtendedException
+from jwt import ExpiredSignatureError, PyJWTError
+
+from taskapi.config import Settings
+from taskapi.exceptions import TokenExpired, TokenInvalid
+from taskapi.extensions import jwt
+
+_CACHED_TOKENS = 10_000
+_LONGEST_TOKEN = 4096  # characters
+
+
+class Claims(NamedTuple):
+    """What a verified token says. `expires` is in seconds since 1970."""
+
+    user_id: str
+    session_id: str
+    token_id: str
+    kind: str
+    expires: float
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Configure how tokens are signed and what a token must say to be ours."""
+    app.config.update(
+        JWT_SECRET_KEY=settings.jwt_secret_key,
+        JWT_ALGORITHM="HS256",
+        JWT_COOKIE_CSRF_PROTECT=False,
+        JWT_ENCODE_NBF=False,
+        JWT_DECODE_ALGORITHMS=["HS256"],
+        JWT_ACCESS_TOKEN_EXPIRES=timedelta(seconds=settings.access_token_lifetime),
+        JWT_REFRESH_TOKEN_EXPIRES=timedelta(seconds=settings.refresh_token_lifetime),
+        JWT_ENCODE_ISSUER=settings.jwt_issuer,
+        JWT_DECODE_ISSUER=settings.jwt_issuer,
+        JWT_ENCODE_AUDIENCE=settings.jwt_audience,
+        JWT_DECODE_AUDIENCE=settings.jwt_audience,
+    )
+    jwt.init_app(app)
+    # A signature that was right stays right: each token is verified once, and from then on
+    # only its expiry is compared. Whether its session lives is the database's to say.
+    app.extensions["taskapi.tokens"] = lru_cache(maxsize=_CACHED_TOKENS)(_decode)
+
+
+def issue_access_token(user_id: str, session_id: UUID) -> str:
+    """Sign a token for requests."""
+    claims = {"sid": str(session_id)}
+    return str(create_access_token(user_id, additional_claims=claims))
+
+
+def issue_refresh_token(user_id: str, session_id: UUID, token_id: UUID) -> str:
+    """Sign a token that can be exchanged once for a new pair."""
+    claims = {"sid": str(session_id), "jti": str(token_id)}
+    return str(create_refresh_token(user_id, additional_claims=claims))
+
+
+def verify_token(token: str, kind: str) -> Claims:
+    """Read an `access` or a `refresh` token.
+
+    Raises `TokenExpired`, or `TokenInvalid` for all else that may be wrong with it.
+    """
+    if len(token) > _LONGEST_TOKEN:
+        raise TokenInvalid
+    decode: Callable[[str], Claims] = current_app.extensions["taskapi.tokens"]
+    claims = decode(token)
+    if claims.kind != kind:
+        raise TokenInvalid
+    if claims.expires <= time.time():
+        raise TokenExpired
+    return claims
+
+
+def _decode(token: str) -> Claims:
+    try:
+        payload = decode_token(token)
+        claims = Claims(
+            user_id=payload["sub"],
+            session_id=str(UUID(payload["sid"])),
+            token_id=str(UUID(payload["jti"])),
+            kind=payload["type"],
+            expires=float(payload["exp"]),
+        )
+        lifetime = claims.expires - float(payload["iat"])
+    except ExpiredSignatureError:
+        raise TokenExpired from None
+    except (
+        *(PyJWTError, JWTExtendedException),
+        # What hostile claims and headers bring out of the libraries, and out of the above.
+        *(ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError),
+    ):
+        raise TokenInvalid from None
+    if claims.kind not in ("access", "refresh") or "\x00" in claims.user_id:
+        raise TokenInvalid
+    longest = current_app.config[f"JWT_{claims.kind.upper()}_TOKEN_EXPIRES"].total_seconds()
+    # Written so that NaN, which compares false with everything, is refused.
+    if not 0 < lifetime <= longest:
+        raise TokenInvalid
+    return claims

@@ -1,0 +1,122 @@
+"""Every failure as one problem document (RFC 9457)."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from dataclasses import asdict
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from taskapi import exceptions
+from taskapi.config import BODY_LIMIT
+from taskapi.exceptions import TaskapiError
+from taskapi.http import dump_json
+
+_STATUSES: dict[type[TaskapiError], int] = {
+    exceptions.MalformedJSON: 400,
+    exceptions.NotAuthenticated: 401,
+    exceptions.NotFound: 404,
+    exceptions.Conflict: 409,
+    exceptions.ValidationFailed: 422,
+    exceptions.Unavailable: 503,
+}
+
+# What Flask and Werkzeug refuse before a view is reached: code and sentence by status.
+_REFUSALS = {
+    400: ("malformed_request", "The request cannot be understood."),
+    404: ("route_not_found", "There is nothing at this URL; GET / lists what there is."),
+    405: ("method_not_allowed", "This URL does not take this method; `Allow` lists those it does."),
+    411: ("length_required", "Send the body with a Content-Length, not chunked."),
+    413: ("body_too_large", f"The body is longer than {BODY_LIMIT} bytes; send less at once."),
+    415: ("unsupported_media_type", "Send the body as JSON, with Content-Type: application/json."),
+    500: ("internal_error", "Something went wrong here; the request id leads us to it."),
+}
+
+log = structlog.get_logger()
+
+
+def init_app(app: Flask) -> None:
+    """Answer whatever goes wrong, URL routing included."""
+    app.register_error_handler(TaskapiError, _answer_domain_error)
+    app.register_error_handler(HTTPException, _answer_refusal)
+    app.register_error_handler(Exception, _answer_fault)
+
+
+def catalogue() -> dict[str, tuple[int, str]]:
+    """Every code that a problem may have, with its status and its usual sentence."""
+    domain = {
+        kind.code: (_status_of(kind), kind.message)
+        for kind in _kinds_of(TaskapiError)
+        if hasattr(kind, "code")
+    }
+    return domain | {code: (status, text) for status, (code, text) in _REFUSALS.items()}
+
+
+def problem_document(
+    status: int, code: str, detail: str, request_id: str, **members: Any
+) -> dict[str, Any]:
+    """Say in RFC 9457's terms what went wrong; `members` extend the document."""
+    return {
+        "type": f"urn:problem-type:taskapi:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": request_id,
+        **members,
+    }
+
+
+def _kinds_of(base: type[TaskapiError]) -> Iterator[type[TaskapiError]]:
+    for kind in base.__subclasses__():
+        yield kind
+        yield from _kinds_of(kind)
+
+
+def _status_of(kind: type[TaskapiError]) -> int:
+    return next(_STATUSES[base] for base in kind.__mro__ if base in _STATUSES)
+
+
+def _answer(status: int, code: str, detail: str, **members: Any) -> Response:
+    document = problem_document(status, code, detail, g.request_id, **members)
+    response = Response(dump_json(document), status, mimetype="application/problem+json")
+    if status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="taskapi"'
+    return response
+
+
+def _answer_domain_error(error: TaskapiError) -> Response:
+    members = {}
+    if isinstance(error, exceptions.ValidationFailed):
+        members["errors"] = [asdict(field_error) for field_error in error.errors]
+    response = _answer(_status_of(type(error)), error.code, str(error), **members)
+    if isinstance(error, exceptions.Unavailable):
+        response.headers["Retry-After"] = str(error.retry_after)
+    return response
+
+
+def _answer_refusal(error: HTTPException) -> Response:
+    if error.code not in _REFUSALS:
+        # A redirect or another answer that is no failure of ours.
+        return error.get_response()  # type: ignore[return-value]
+    response = _answer(error.code, *_REFUSALS[error.code])
+    if isinstance(error, MethodNotAllowed):
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
+    return response
+
+
+def _answer_fault(error: Exception) -> Response:
+    # Where, but not what it said: the message of an error may quote a task or a password.
+    log.error(
+        "internal_error",
+        route=str(request.url_rule),
+        error=type(error).__qualname__,
+        sqlstate=getattr(getattr(error, "orig", None), "pgcode", None),
+        trace="".join(traceback.format_tb(error.__traceback__)),
+    )
+    return _answer(500, *_REFUSALS[500])

@@ -1,0 +1,124 @@
+"""What can go wrong in the domain. It knows no HTTP: `errors` gives each its status."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class TaskapiError(Exception):
+    """The base of all that follows.
+
+    `code` is for programs and never changes; the message is a sentence for a person.
+    """
+
+    code: str
+    message: str
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or self.message)
+
+
+class MalformedJSON(TaskapiError):
+    code = "malformed_json"
+    message = "The body is not JSON in UTF-8."
+
+
+class NotAuthenticated(TaskapiError):
+    """It is not known who asks."""
+
+
+class TokenMissing(NotAuthenticated):
+    code = "token_missing"
+    message = "Send your access token in the header `Authorization: Bearer <token>`."
+
+
+class TokenInvalid(NotAuthenticated):
+    code = "token_invalid"
+    message = "This token is not one that this service issued for this use; log in again."
+
+
+class TokenExpired(NotAuthenticated):
+    code = "token_expired"
+    message = "This token has expired; get a new pair with your refresh token, or log in again."
+
+
+class SessionEnded(NotAuthenticated):
+    code = "session_ended"
+    message = "This session has been logged out, revoked or has expired; log in again."
+
+
+class RefreshTokenReused(NotAuthenticated):
+    code = "refresh_token_reused"
+    message = (
+        "This refresh token was used before. Its session has been ended, since somebody "
+        "else may hold a copy; log in again."
+    )
+
+
+class CredentialsInvalid(NotAuthenticated):
+    code = "credentials_invalid"
+    message = "The e-mail address and the password do not belong together."
+
+
+class NotFound(TaskapiError):
+    """What was asked for is not there, or is somebody else's: the two look the same."""
+
+
+class TaskNotFound(NotFound):
+    code = "task_not_found"
+    message = "You have no task with this id."
+
+
+class Conflict(TaskapiError):
+    """What was asked for contradicts what is there."""
+
+
+class EmailTaken(Conflict):
+    code = "email_taken"
+    message = "An account with this e-mail address exists already; log in instead."
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One thing wrong with the input.
+
+    `pointer` is a JSON Pointer (RFC 6901) into the body, or `/query/<name>` and
+    `/path/<name>` for what the URL said.
+    """
+
+    pointer: str
+    code: str
+    detail: str
+
+
+class ValidationFailed(TaskapiError):
+    """The input can be read, but what it says cannot be accepted."""
+
+    code = "validation_failed"
+    message = "Some of the input cannot be accepted; `errors` says what and where."
+
+    def __init__(self, errors: list[FieldError]) -> None:
+        super().__init__()
+        self.errors = errors
+
+
+class Unavailable(TaskapiError):
+    """Nothing is wrong with the request; it can be sent again in `retry_after` seconds."""
+
+    retry_after = 1
+
+
+class DatabaseUnavailable(Unavailable):
+    code = "database_unavailable"
+    message = "The database cannot be reached right now. Try again in a moment."
+
+
+class DatabaseNotReady(Unavailable):
+    code = "database_not_ready"
+    message = "The database is being prepared. Try again in a moment."
+    retry_after = 2
+
+
+class Busy(Unavailable):
+    code = "busy"
+    message = "The service has more work than it can do right now. Try again in a moment."

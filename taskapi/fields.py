@@ -1,0 +1,175 @@
+"""The types that JSON may have here: exact, and each fault with a code of its own.
+
+marshmallow's fields take "5" for 5 and "yes" for true, which hides a client's mistakes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from marshmallow import RAISE, Schema, ValidationError, fields, pre_load
+
+from taskapi.exceptions import FieldError
+
+_FORBIDDEN = "\x00"  # PostgreSQL's text has no place for it.
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a value: for a program, and as a sentence for a person."""
+
+    code: str
+    detail: str
+
+
+class Coded(fields.Field[Any]):
+    """A field whose errors carry marshmallow's key for them as their code."""
+
+    default_error_messages = {
+        "required": "This field is required.",
+        "null": "This field may not be null.",
+    }
+
+    def make_error(self, key: str, **kwargs: Any) -> ValidationError:
+        """Make the error that `key` stands for."""
+        detail = str(self.error_messages[key]).format(**kwargs)
+        return ValidationError([Fault(key, detail)])
+
+
+class Text(Coded):
+    """Text of `shortest` to `longest` characters, kept as it was sent unless `trim` is set.
+
+    `empty_is_null` makes "" the same as null.
+    """
+
+    default_error_messages = {
+        "wrong_type": "This must be text.",
+        "blank": "This may not be blank.",
+        "too_short": "This has {length} characters; at least {shortest} are needed.",
+        "too_long": "This has {length} characters; at most {longest} are allowed.",
+        "forbidden_character": "This contains a NUL character or half a surrogate pair.",
+    }
+
+    def __init__(
+        self,
+        longest: int,
+        *,
+        shortest: int = 0,
+        trim: bool = False,
+        empty_is_null: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        # What cannot be said in JSON Schema (the trimming) is said as its pattern.
+        limits: dict[str, Any] = {"type": "string", "maxLength": longest}
+        limits |= {"minLength": shortest} if shortest else {}
+        limits |= {"pattern": r"^[^\u0000]*\S[^\u0000]*$" if trim else r"^[^\u0000]*$"}
+        super().__init__(**kwargs)
+        self.metadata = {**limits, **self.metadata}
+        self.shortest = shortest
+        self.longest = longest
+        self.trim = trim
+        self.empty_is_null = empty_is_null
+
+    def _deserialize(self, value: Any, *_args: Any, **_kwargs: Any) -> str | None:
+        if not isinstance(value, str):
+            raise self.make_error("wrong_type")
+        if _FORBIDDEN in value or any("\ud800" <= character <= "\udfff" for character in value):
+            raise self.make_error("forbidden_character")
+        text = value.strip() if self.trim else value
+        if self.empty_is_null and not text:
+            return None
+        if self.trim and not text:
+            raise self.make_error("blank")
+        if len(text) < self.shortest:
+            raise self.make_error("too_short", length=len(text), shortest=self.shortest)
+        if len(text) > self.longest:
+            raise self.make_error("too_long", length=len(text), longest=self.longest)
+        return text
+
+
+class Integer(Coded):
+    """A whole number from `smallest` to `largest`; `in_text` reads it from a query's text."""
+
+    default_error_messages = {
+        "wrong_type": "This must be a whole number.",
+        "out_of_range": "This must be between {smallest} and {largest}.",
+    }
+
+    def __init__(
+        self, smallest: int, largest: int, *, in_text: bool = False, **kwargs: Any
+    ) -> None:
+        limits = {"type": "integer", "minimum": smallest, "maximum": largest}
+        super().__init__(**kwargs)
+        self.metadata = {**limits, **self.metadata}
+        self.smallest = smallest
+        self.largest = largest
+        self.in_text = in_text
+
+    def _deserialize(self, value: Any, *_args: Any, **_kwargs: Any) -> int:
+        if self.in_text and value.isascii() and value.removeprefix("-").isdigit():
+            value = int(value[:20])
+        # To JSON, 1.0 is as whole as 1; true is no number.
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if type(value) is not int:
+            raise self.make_error("wrong_type")
+        if not self.smallest <= value <= self.largest:
+            raise self.make_error("out_of_range", smallest=self.smallest, largest=self.largest)
+        return value
+
+
+class Boolean(Coded):
+    """true or false."""
+
+    default_error_messages = {"wrong_type": "This must be true or false."}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.metadata = {"type": "boolean", **self.metadata}
+
+    def _deserialize(self, value: Any, *_args: Any, **_kwargs: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self.make_error("wrong_type")
+        return value
+
+
+class Input(Schema):
+    """What a client may send: its fields, and besides them only what `ignored` names."""
+
+    ignored: tuple[str, ...] = ()
+
+    class Meta:
+        """marshmallow's own options."""
+
+        unknown = RAISE
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        known = ", ".join(sorted(self.load_fields)) or "none"
+        messages: dict[str, Any] = {
+            "type": Fault("wrong_type", "This must be a JSON object."),
+            "unknown": Fault("unknown", f"There is no such field here; the fields are: {known}."),
+        }
+        self.error_messages = messages
+
+    @pre_load
+    def _drop_ignored(self, data: Any, **_kwargs: Any) -> Any:
+        if self.ignored and isinstance(data, Mapping):
+            return {name: value for name, value in data.items() if name not in self.ignored}
+        return data
+
+
+def field_errors(messages: Mapping[Any, Any], where: str) -> list[FieldError]:
+    """Flatten marshmallow's nested messages; `where` is the JSON Pointer they are below."""
+    errors = []
+    for name, below in messages.items():
+        # "_schema" is marshmallow's name for the whole; RFC 6901 escapes ~ and /.
+        step = str(name).replace("~", "~0").replace("/", "~1")
+        pointer = where if name == "_schema" else f"{where}/{step}"
+        if isinstance(below, Mapping):
+            errors += field_errors(below, pointer)
+        else:
+            errors += [FieldError(pointer, fault.code, fault.detail) for fault in below]
+    return errors

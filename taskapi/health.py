@@ -1,0 +1,75 @@
+"""Whether the service works, and where everything is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint
+from marshmallow import Schema, fields
+from sqlalchemy import text
+
+from taskapi.auth.guard import public
+from taskapi.config import VERSION
+from taskapi.database import SYSTEM, execute
+from taskapi.exceptions import Unavailable
+from taskapi.openapi import answers
+
+blueprint = Blueprint("service", __name__)
+
+_PING = text("SELECT 1")
+_LINKS = {
+    "documentation": "/docs",
+    "openapi": "/openapi.json",
+    "health": "/health",
+    "liveness": "/health/live",
+    "register": "/auth/register",
+    "login": "/auth/login",
+    "tasks": "/tasks",
+}
+
+
+class Health(Schema):
+    status = fields.String(required=True, metadata={"example": "healthy"})
+    database = fields.String(required=True, metadata={"example": "connected"})
+    version = fields.String(required=True, metadata={"example": VERSION})
+
+
+class Liveness(Schema):
+    status = fields.String(required=True, metadata={"example": "alive"})
+
+
+class Index(Schema):
+    name = fields.String(required=True, metadata={"example": "taskapi"})
+    version = fields.String(required=True, metadata={"example": VERSION})
+    links = fields.Dict(
+        keys=fields.String(), values=fields.String(), required=True, metadata={"example": _LINKS}
+    )
+
+
+@blueprint.get("/")
+@public
+@answers(200, Index())
+def get_index() -> Any:
+    """Show where everything is."""
+    return {"name": "taskapi", "version": VERSION, "links": _LINKS}
+
+
+@blueprint.get("/health")
+@public
+@answers(200, Health())
+def get_health() -> Any:
+    """Say whether requests for data can be answered."""
+    try:
+        execute(_PING, acting_as=SYSTEM)
+    except Unavailable as outage:
+        body = {"status": "unhealthy", "database": "disconnected", "version": VERSION}
+        return body, 503, {"Retry-After": str(outage.retry_after)}
+    return {"status": "healthy", "database": "connected", "version": VERSION}
+
+
+@blueprint.get("/health/live")
+@public
+@answers(200, Liveness())
+def get_liveness() -> Any:
+    """Say that the process answers, without asking the database."""
+    return {"status": "alive"}

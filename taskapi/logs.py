@@ -1,0 +1,104 @@
+"""One line for every request and one for every event; as JSON, or for people.
+
+No line holds a password, a token, an e-mail address, a body or a task's text.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import time
+from collections.abc import Callable
+from uuid import uuid4
+
+import orjson
+import structlog
+from flask import Flask, Response, g, request
+from structlog.contextvars import bind_contextvars, clear_contextvars
+from structlog.typing import Processor
+
+# A caller's own id, if it can do no harm in a log or a header.
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+
+_STAMPS: list[Processor] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.processors.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+]
+
+log = structlog.get_logger()
+
+
+def configure(log_format: str, log_level: str) -> None:
+    """Send our own lines and those of the libraries to standard error, in one format."""
+    level = logging.getLevelNamesMapping()[log_level.upper()]
+    as_json = log_format == "json"
+    structlog.configure(
+        processors=[*_STAMPS, _json(orjson.dumps) if as_json else _console()],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=(
+            structlog.BytesLoggerFactory(sys.stderr.buffer)
+            if as_json
+            else structlog.WriteLoggerFactory(sys.stderr)
+        ),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(
+        handlers=[library_handler(log_format)], level=max(level, logging.WARNING), force=True
+    )
+
+
+def library_handler(log_format: str) -> logging.Handler:
+    """Make the handler that writes the lines of the libraries like ours."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=_STAMPS,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                _json(json.dumps) if log_format == "json" else _console(),
+            ],
+        )
+    )
+    return handler
+
+
+def _json(serializer: Callable[..., str | bytes]) -> Processor:
+    return structlog.processors.JSONRenderer(serializer=serializer)
+
+
+def _console() -> Processor:
+    return structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), timestamp_key="time", pad_event_to=20
+    )
+
+
+def init_app(app: Flask) -> None:
+    """Give every request an id and log it when it has been answered."""
+    app.before_request(_begin)
+    app.after_request(_finish)
+
+
+def _begin() -> None:
+    sent = request.headers.get("X-Request-ID", "")
+    g.request_id = sent if _REQUEST_ID.fullmatch(sent) else uuid4().hex
+    clear_contextvars()
+    bind_contextvars(request_id=g.request_id)
+    g.started = time.perf_counter()
+
+
+def _finish(response: Response) -> Response:
+    log.info(
+        "request",
+        method=request.method,
+        route=request.url_rule.rule if request.url_rule else None,
+        status=response.status_code,
+        duration_ms=round((time.perf_counter() - g.started) * 1000, 3),
+        user_id=g.actor.user_id if "actor" in g else None,
+        client=request.remote_addr,
+    )
+    response.headers["X-Request-ID"] = g.request_id
+    return response

@@ -1,0 +1,75 @@
+"""Whether the database is fit to serve: migrated, and keeping its users apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import flask_migrate
+import structlog
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from flask import current_app
+from sqlalchemy import Engine, text
+
+from taskapi.database import ROLE, SYSTEM
+from taskapi.exceptions import DatabaseNotReady
+
+MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
+
+# One message, run as the role that statements for users run as: PostgreSQL itself says
+# whether row-level security binds that role on each table.
+_ISOLATION = text(f"""
+    SET LOCAL ROLE {ROLE};
+    SELECT rolname || ' is a superuser or bypasses row-level security' AS leak
+      FROM pg_roles WHERE rolname = current_user AND (rolsuper OR rolbypassrls)
+    UNION ALL
+    SELECT 'row-level security is not in force on ' || oid::regclass
+      FROM pg_class
+     WHERE relkind IN ('r', 'p') AND relnamespace = current_schema()::regnamespace
+       AND (relname = 'users' OR EXISTS (
+             SELECT FROM pg_attribute
+              WHERE attrelid = pg_class.oid AND attname = 'user_id' AND NOT attisdropped))
+       AND NOT row_security_active(oid)
+    UNION ALL
+    SELECT 'the policy ' || policyname || ' on ' || tablename || ' does not ask who asks'
+      FROM pg_policies
+     WHERE schemaname = current_schema() AND permissive = 'PERMISSIVE'
+       AND (coalesce(qual, with_check) NOT LIKE '%taskapi.user_id%'
+            OR coalesce(with_check, qual) NOT LIKE '%taskapi.user_id%')
+    UNION ALL
+    SELECT 'the tables are missing' WHERE to_regclass('tasks') IS NULL
+""")
+
+log = structlog.get_logger()
+
+
+def prepare(engine: Engine) -> None:
+    """Migrate the database if that is wanted and due, then verify it.
+
+    Raises `DatabaseNotReady` where it cannot serve.
+    """
+    try:
+        if current_app.config["MIGRATE_ON_START"] and _is_behind(engine):
+            flask_migrate.upgrade()
+        _verify_isolation(engine)
+    except PermissionError as error:
+        log.error("database_not_fit", reason=str(error))
+        raise DatabaseNotReady from error
+
+
+def _is_behind(engine: Engine) -> bool:
+    script = ScriptDirectory(str(MIGRATIONS))
+    with engine.connect() as connection:
+        connection.execution_options(acting_as=SYSTEM)
+        applied = set(MigrationContext.configure(connection).get_current_heads())
+    known = {revision.revision for revision in script.walk_revisions()}
+    # A revision that is not known here is a newer release's, which this one can live with.
+    return applied <= known and applied != set(script.get_heads())
+
+
+def _verify_isolation(engine: Engine) -> None:
+    with engine.connect() as connection:
+        result = connection.execute(_ISOLATION, execution_options={"acting_as": SYSTEM})
+        leaks = result.scalars().all()
+    if leaks:
+        raise PermissionError(f"The database does not keep users apart: {'; '.join(leaks)}.")

@@ -1,0 +1,1 @@
+"""Tasks: what their owners keep here."""

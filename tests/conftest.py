@@ -1,0 +1,117 @@
+"""A migrated PostgreSQL for every process of the tests, and the people who appear in them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import nullcontext
+
+import psycopg2
+import pytest
+from flask import Flask
+from psycopg2.sql import SQL, Identifier
+from sqlalchemy import make_url, text
+
+from taskapi import create_app, embedded
+from taskapi.database import SYSTEM, execute
+from taskapi.extensions import db
+from tests.people import Person, register
+from tests.service import make_settings
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--fuzz-examples",
+        type=int,
+        default=25,
+        help="how many cases schemathesis makes for each operation",
+    )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_settings_of_the_developer() -> None:
+    """The tests mean the defaults, whatever the shell that runs them has set."""
+    for name in ("DATABASE_URL", "HOST", "PORT", "JWT_SECRET_KEY", "CORS_ORIGINS", "LOG_FORMAT"):
+        os.environ.pop(name, None)
+
+
+@pytest.fixture(scope="session")
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The PostgreSQL server: the embedded one, or that of TEST_DATABASE_URL."""
+    given = os.environ.get("TEST_DATABASE_URL")
+    directory = tmp_path_factory.mktemp("postgres") / "data"
+    with nullcontext(given) if given else embedded.running(directory) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def new_database(server_url, worker_id):
+    """Make an empty database of a given name and return its URL; it goes with the tests."""
+    url = make_url(server_url)
+    dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    made = []
+
+    def command(template: str, name: str) -> None:
+        connection = psycopg2.connect(dsn)
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(SQL(template).format(Identifier(name)))
+        connection.close()
+
+    def make(purpose: str) -> str:
+        name = f"taskapi_test_{worker_id}_{purpose}"
+        command("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+        command("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'", name)
+        made.append(name)
+        return url.set(drivername="postgresql+psycopg2", database=name).render_as_string(
+            hide_password=False
+        )
+
+    yield make
+    for name in made:
+        command("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+
+
+@pytest.fixture(scope="session")
+def shared_app(new_database) -> Iterator[Flask]:
+    app = create_app(make_settings(database_url=new_database("shared")))
+    yield app
+    with app.app_context():
+        db.engine.dispose()
+
+
+@pytest.fixture
+def app(shared_app: Flask) -> Flask:
+    """The application on an empty, migrated database."""
+    with shared_app.app_context():
+        execute(text("TRUNCATE users CASCADE"), acting_as=SYSTEM)
+    return shared_app
+
+
+@pytest.fixture
+def sql(app: Flask):
+    """Run a statement as the service itself, past the API."""
+
+    def run(statement: str, **parameters: object) -> list[dict[str, object]]:
+        with app.app_context():
+            return execute(text(statement), parameters, acting_as=SYSTEM)
+
+    return run
+
+
+@pytest.fixture
+def client(app: Flask):
+    """A client that nobody has logged in with."""
+    return app.test_client()
+
+
+@pytest.fixture
+def alice(app: Flask) -> Person:
+    """Alice owns what the tests are about."""
+    return register(app, "alice@example.com", "Alice")
+
+
+@pytest.fixture
+def bob(app: Flask) -> Person:
+    """Bob must see nothing of Alice's."""
+    return register(app, "bob@example.com", "Bob")

@@ -1,0 +1,139 @@
+"""The service as its operator starts it: a process of its own, reached over HTTP."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from taskapi.config import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def make_settings(**values: Any) -> Settings:
+    defaults: dict[str, Any] = {
+        "host": "127.0.0.1",
+        "port": 8000,
+        "embedded_postgres_dir": None,
+        "migrate_on_start": True,
+        "statement_timeout": 5.0,
+        "lock_timeout": 3.0,
+        "pool_timeout": 1.5,
+        "jwt_secret_key": secrets.token_urlsafe(48),
+        "jwt_issuer": "taskapi",
+        "jwt_audience": "taskapi",
+        "access_token_lifetime": 900,
+        "refresh_token_lifetime": 30 * 86400,
+        "cors_origins": ("http://localhost:5173",),
+        "web_concurrency": 2,
+        "threads": 8,
+        "log_format": "json",
+        "log_level": "info",
+    }
+    return Settings(**{**defaults, **values})
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Service:
+    """A running `python -m taskapi`."""
+
+    def __init__(self, process: subprocess.Popen[str], port: int, log: Path) -> None:
+        self.process = process
+        self.url = f"http://127.0.0.1:{port}"
+        self.log = log
+
+    def wait_until(self, path: str, status: int, seconds: float = 30) -> float:
+        """Wait for an answer of this status; return how many seconds it took."""
+        started = time.monotonic()
+        while time.monotonic() - started < seconds:
+            assert self.process.poll() is None, self.log.read_text()
+            try:
+                if requests.get(self.url + path, timeout=5).status_code == status:
+                    return time.monotonic() - started
+            except requests.ConnectionError:
+                pass
+            time.sleep(0.02)
+        raise AssertionError(f"{path} did not answer {status}: {self.log.read_text()}")
+
+    def stop(self, number: int = signal.SIGINT) -> float:
+        """Stop it like its operator; return how many seconds it took."""
+        started = time.monotonic()
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        self.process.wait(timeout=20)
+        return time.monotonic() - started
+
+
+@contextmanager
+def running_service(directory: Path, ready: str = "/health", **settings: str) -> Iterator[Service]:
+    """Run the service with its data and its log in `directory`, as a shell would start it."""
+    port = int(settings.pop("PORT", free_port()))
+    log = directory / "service.log"
+    environment = {
+        **os.environ,
+        "EMBEDDED_POSTGRES_DIR": str(directory / "postgres"),
+        "PORT": str(port),
+        **settings,
+    }
+    with log.open("a") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "taskapi"],
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=output,
+            text=True,
+        )
+    service = Service(process, port, log)
+    try:
+        service.wait_until(ready, 200)
+        yield service
+    finally:
+        service.stop()
+
+
+def run_cli(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m taskapi` to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "taskapi", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+class Caller:
+    """Somebody with an account who calls a running service."""
+
+    def __init__(self, service: Service, email: str) -> None:
+        self.url = service.url
+        self.session = requests.Session()
+        body = {"email": email, "password": "correct horse battery"}
+        answer = self.session.post(f"{self.url}/auth/register", json=body, timeout=10)
+        if answer.status_code == 409:
+            answer = self.session.post(f"{self.url}/auth/login", json=body, timeout=10)
+        answer.raise_for_status()
+        self.session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
+    def call(self, method: str, path: str, **kwargs: Any) -> requests.Response:
+        return self.session.request(method, self.url + path, timeout=15, **kwargs)

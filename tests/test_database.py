@@ -1,0 +1,283 @@
+"""How statements reach PostgreSQL."""
+
+import threading
+import time
+from uuid import uuid4
+
+import psycopg2
+import pytest
+from sqlalchemy import event, text
+
+from taskapi import create_app
+from taskapi.database import SYSTEM, Actor, execute, transaction
+from taskapi.exceptions import (
+    Busy,
+    DatabaseNotReady,
+    DatabaseUnavailable,
+    SessionEnded,
+)
+from taskapi.extensions import db
+from tests.people import assert_problem, register
+from tests.service import make_settings
+
+
+@pytest.fixture
+def other_app(new_database):
+    """Make applications with settings and databases of their own."""
+    made = []
+
+    def make(**settings):
+        settings.setdefault("database_url", new_database("other"))
+        made.append(create_app(make_settings(**settings)))
+        return made[-1]
+
+    yield make
+    for app in made:
+        with app.app_context():
+            db.engine.dispose()
+
+
+@pytest.fixture
+def statements(app):
+    """The messages that are sent while the test runs."""
+    sent = []
+
+    def note(_conn, _cursor, statement, _parameters, _context, _many):
+        sent.append(statement)
+
+    with app.app_context():
+        engine = db.engine
+    event.listen(engine, "before_cursor_execute", note)
+    yield sent
+    event.remove(engine, "before_cursor_execute", note)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/tasks/{id}", None),
+        ("GET", "/tasks", None),
+        ("POST", "/tasks", {"title": "a"}),
+        ("PUT", "/tasks/{id}", {"title": "a"}),
+        ("PATCH", "/tasks/{id}", {"title": "a"}),
+        ("PATCH", "/tasks/{id}/complete", None),
+        ("DELETE", "/tasks/{id}", None),
+        ("GET", "/auth/me", None),
+        ("POST", "/auth/logout", None),
+    ],
+)
+def test_a_request_is_one_message_to_the_database(alice, statements, method, path, body):
+    task = alice.creates()
+    statements.clear()
+
+    alice.call(method, path.format(id=task["id"]), body)
+
+    [message] = statements
+    parts = [part.split()[0] for part in message.split("; ")]
+    assert parts[:3] == ["SELECT", "SET", "SET"]
+    assert "taskapi_check_session" in message
+    assert "SET LOCAL ROLE taskapi_user" in message
+
+
+def test_a_statement_that_does_not_say_for_whom_it_runs_is_never_sent(app, statements):
+    with (
+        app.app_context(),
+        db.engine.connect() as connection,
+        pytest.raises(TypeError, match="on whose behalf"),
+    ):
+        connection.execute(text("SELECT 1"))
+    with app.app_context(), pytest.raises(TypeError, match="on whose behalf"):
+        db.session.execute(text("SELECT 1"))
+
+    assert statements == []
+
+
+def test_a_session_that_is_over_is_refused_by_the_database_itself(app, alice, sql):
+    stranger = Actor(alice.id, str(uuid4()))
+
+    with app.app_context(), pytest.raises(SessionEnded):
+        execute(text("DELETE FROM tasks"), acting_as=stranger)
+
+
+def test_who_asked_is_forgotten_when_the_statement_ends(app, alice, statements):
+    alice.get("/tasks")
+
+    with app.app_context():
+        [state] = execute(
+            text(
+                "SELECT current_user = session_user AS reset,"
+                " current_setting('taskapi.user_id', true) AS user_id"
+            ),
+            acting_as=SYSTEM,
+        )
+
+    assert state["reset"]
+    assert not state["user_id"]
+
+
+def test_a_user_id_may_hold_anything_that_text_may(app, sql):
+    for number, name in enumerate(["o'hara", "a\\'b", "%s %(x)s 100%", "a;b--", "ü 😀", '"q"']):
+        session = str(uuid4())
+        sql("INSERT INTO users (id) VALUES (:id)", id=name)
+        sql(
+            "INSERT INTO sessions (id, user_id, refresh_id, expires_at)"
+            " VALUES (:s, :u, gen_random_uuid(), now() + interval '1 hour')",
+            s=session,
+            u=name,
+        )
+        with app.app_context():
+            rows = execute(
+                text("SELECT current_setting('taskapi.user_id') AS me, :n AS n"),
+                {"n": number},
+                acting_as=Actor(name, session),
+            )
+        assert rows == [{"me": name, "n": number}]
+
+
+def test_a_transaction_is_all_or_nothing(app, sql):
+    def fail_half_way():
+        with transaction(acting_as=SYSTEM) as connection:
+            connection.execute(text("INSERT INTO users (id) VALUES ('half')"))
+            raise ZeroDivisionError
+
+    with app.app_context(), pytest.raises(ZeroDivisionError):
+        fail_half_way()
+    assert sql("SELECT * FROM users") == []
+
+    with app.app_context(), transaction(acting_as=SYSTEM) as connection:
+        connection.execute(text("INSERT INTO users (id) VALUES ('one')"))
+        connection.execute(text("INSERT INTO users (id) VALUES ('two')"))
+    assert len(sql("SELECT * FROM users")) == 2
+
+
+def test_connections_that_died_are_replaced_without_a_failed_request(app, alice, sql):
+    alice.creates()
+    for _ in range(3):
+        killed = sql(
+            "SELECT count(pg_terminate_backend(pid, 2000)) AS count FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        assert alice.get("/tasks").status_code == 200
+        assert alice.post("/tasks", {"title": "a"}).status_code == 201
+    assert killed
+
+
+def test_a_connection_that_dies_under_a_statement_is_a_503(app, alice, sql):
+    started = threading.Event()
+
+    def kill():
+        started.wait()
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            if sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE query LIKE '%pg_sleep(4)%' AND pid <> pg_backend_pid()"
+            ):
+                return
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    started.set()
+    with app.app_context(), pytest.raises(DatabaseUnavailable):
+        execute(text("SELECT pg_sleep(4)"), acting_as=SYSTEM)
+    killer.join()
+    assert alice.get("/tasks").status_code == 200
+
+
+def test_a_statement_that_takes_too_long_is_a_503(other_app):
+    app = other_app(statement_timeout=0.1)
+
+    with app.app_context(), pytest.raises(DatabaseUnavailable):
+        execute(text("SELECT pg_sleep(10)"), acting_as=SYSTEM)
+
+
+def test_a_lock_that_takes_too_long_is_a_503(other_app):
+    app = other_app(lock_timeout=0.1)
+    alice = register(app, "alice@example.com")
+    task = alice.creates()
+
+    with app.app_context(), transaction(acting_as=SYSTEM) as connection:
+        connection.execute(text("SELECT * FROM users FOR UPDATE"))
+        response = alice.patch(f"/tasks/{task['id']}", {"title": "a"})
+
+    assert_problem(response, 503, "database_unavailable")
+    assert response.headers["Retry-After"] == "1"
+
+
+def test_a_pool_that_is_used_up_is_a_503(other_app):
+    app = other_app(threads=1, pool_timeout=0.1)
+
+    with app.app_context(), transaction(acting_as=SYSTEM), pytest.raises(Busy):
+        execute(text("SELECT 1"), acting_as=SYSTEM)
+
+
+def test_without_a_database_everything_but_data_is_answered(other_app):
+    app = other_app(database_url="postgresql+psycopg2://nobody@127.0.0.1:9/nothing")
+    client = app.test_client()
+
+    assert client.get("/health/live").status_code == 200
+    response = client.get("/health")
+    assert response.status_code == 503
+    assert response.json["status"] == "unhealthy"
+    assert response.json["database"] == "disconnected"
+    assert response.headers["Retry-After"]
+    body = {"email": "alice@example.com", "password": "correct horse battery"}
+    assert_problem(client.post("/auth/login", json=body), 503, "database_unavailable")
+    assert_problem(client.post("/auth/register", json=body), 503, "database_unavailable")
+
+
+@pytest.mark.parametrize(
+    "hole",
+    [
+        "ALTER TABLE tasks DISABLE ROW LEVEL SECURITY",
+        "ALTER TABLE users DISABLE ROW LEVEL SECURITY",
+        "DROP POLICY own_rows ON tasks; CREATE POLICY open ON tasks USING (true)",
+        "CREATE POLICY open ON sessions FOR SELECT USING (true)",
+        "ALTER TABLE tasks OWNER TO taskapi_user",
+        "CREATE TABLE notes (user_id text)",
+    ],
+)
+def test_without_isolation_no_data_is_served(other_app, new_database, hole):
+    url = new_database("open")
+    healthy = other_app(database_url=url)
+    alice = register(healthy, "alice@example.com")
+    alice.creates()
+    with healthy.app_context():
+        execute(text(hole), acting_as=SYSTEM)
+
+    app = other_app(database_url=url)
+    client = app.test_client()
+
+    assert client.get("/health").status_code == 503
+    response = client.post(
+        "/auth/login", json={"email": "alice@example.com", "password": "correct horse battery"}
+    )
+    assert_problem(response, 503, "database_not_ready")
+
+
+def test_while_the_database_is_prepared_the_others_are_asked_to_wait(other_app):
+    app = other_app(pool_timeout=0.1)
+    gate = app.extensions["taskapi.database"]
+
+    with app.app_context(), gate._lock, pytest.raises(DatabaseNotReady):
+        execute(text("SELECT 1"), acting_as=SYSTEM)
+    with app.app_context():
+        assert execute(text("SELECT 1 AS one"), acting_as=SYSTEM) == [{"one": 1}]
+
+
+def test_without_migrating_on_start_an_empty_database_is_not_served(other_app):
+    app = other_app(migrate_on_start=False)
+
+    assert app.test_client().get("/health").status_code == 503
+
+
+def test_the_limits_are_set_on_every_connection(app, sql):
+    assert sql("SHOW statement_timeout") == [{"statement_timeout": "5s"}]
+    assert sql("SHOW lock_timeout") == [{"lock_timeout": "3s"}]
+    assert sql("SHOW timezone") == [{"TimeZone": "UTC"}]
+    with app.app_context():
+        assert "Pool size: 8 " in db.engine.pool.status()
+
+
+def test_psycopg2_is_new_enough_for_what_is_asked_of_it():
+    assert psycopg2.extensions.libpq_version() >= 140000

@@ -1,0 +1,51 @@
+"""No route answers without a token unless it is listed here."""
+
+from tests.people import assert_problem
+
+PUBLIC = {
+    "GET /",
+    "GET /docs",
+    "GET /docs/<filename>",
+    "GET /health",
+    "GET /health/live",
+    "GET /openapi.json",
+    "POST /auth/login",
+    "POST /auth/register",
+}
+
+
+def routes(app):
+    for rule in app.url_map.iter_rules():
+        for method in sorted(rule.methods - {"OPTIONS", "HEAD"}):
+            yield method, rule
+
+
+def test_every_route_asks_for_a_token_unless_it_is_listed_as_public(app, client):
+    answered = set()
+    for method, rule in routes(app):
+        path = rule.rule.replace("<", "").replace(">", "")
+        response = client.open(path, method=method, buffered=True)
+        if response.status_code != 401:
+            answered.add(f"{method} {rule.rule}")
+        else:
+            assert_problem(response, 401, "token_missing")
+
+    assert answered == PUBLIC
+
+
+def test_a_head_request_asks_like_a_get_request(client, alice):
+    assert client.head("/tasks").status_code == 401
+    assert alice.call("HEAD", "/tasks").status_code == 200
+
+
+def test_the_scheme_may_be_written_in_any_case(client, alice):
+    token = alice.tokens["access_token"]
+    for header in (f"bearer {token}", f"BEARER  {token} "):
+        assert client.get("/tasks", headers={"Authorization": header}).status_code == 200
+
+
+def test_another_scheme_is_no_token(client, alice):
+    token = alice.tokens["access_token"]
+    for header in ("", "Bearer", "Bearer ", f"Basic {token}", token):
+        response = client.get("/tasks", headers={"Authorization": header})
+        assert_problem(response, 401, "token_missing")

@@ -1,0 +1,89 @@
+"""Whatever goes wrong is answered in one shape."""
+
+import re
+
+import pytest
+
+from taskapi.auth import service
+from taskapi.errors import catalogue
+from tests.people import assert_problem
+
+JSON = "application/json"
+
+
+def test_an_unknown_url(client):
+    assert_problem(client.get("/nowhere"), 404, "route_not_found")
+    assert_problem(client.get("/%00%ff"), 404, "route_not_found")
+
+
+def test_a_method_that_the_url_does_not_take(client):
+    response = client.delete("/tasks")
+
+    assert_problem(response, 405, "method_not_allowed")
+    assert response.headers["Allow"] == "GET, HEAD, OPTIONS, POST"
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"nope", b'{"title": "a"} x', b"\xff\xfe", b"\x00"])
+def test_a_body_that_is_no_json(alice, body):
+    response = alice.post("/tasks", data=body, content_type=JSON)
+
+    assert_problem(response, 400, "malformed_json")
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", ""])
+def test_a_body_of_another_type(alice, content_type):
+    response = alice.post("/tasks", data=b'{"title": "a"}', content_type=content_type)
+
+    assert_problem(response, 415, "unsupported_media_type")
+
+
+def test_a_body_that_is_too_long(alice):
+    fits = b'{"title": "a"' + b" " * (64 * 1024 - 14) + b"}"
+    assert len(fits) == 64 * 1024
+
+    assert alice.post("/tasks", data=fits, content_type=JSON).status_code == 201
+    response = alice.post("/tasks", data=fits + b" ", content_type=JSON)
+    assert_problem(response, 413, "body_too_large")
+    assert_problem(alice.get("/tasks", data=b"x" * 70_000), 413, "body_too_large")
+
+
+def test_a_body_of_unknown_length(alice):
+    response = alice.post(
+        "/tasks",
+        data=b'{"title": "a"}',
+        content_type=JSON,
+        headers={"Transfer-Encoding": "chunked"},
+        environ_overrides={"CONTENT_LENGTH": ""},
+    )
+
+    assert_problem(response, 411, "length_required")
+
+
+def test_no_token(client):
+    response = client.get("/tasks")
+
+    assert_problem(response, 401, "token_missing")
+    assert response.headers["WWW-Authenticate"] == 'Bearer realm="taskapi"'
+
+
+def test_a_fault_of_ours_shows_nothing_of_its_inside(alice, monkeypatch):
+    def fail(_actor):
+        raise RuntimeError("secret words of alice")
+
+    monkeypatch.setattr(service, "get_profile", fail)
+    response = alice.get("/auth/me")
+
+    assert_problem(response, 500, "internal_error")
+    assert "secret" not in response.text
+
+
+def test_what_is_answered_privately_is_not_kept_by_caches(alice):
+    assert alice.get("/tasks").headers["Cache-Control"] == "no-store"
+    assert alice.get("/nowhere").headers["Cache-Control"] == "no-store"
+
+
+def test_every_code_has_a_status_and_a_sentence():
+    for code, (status, sentence) in catalogue().items():
+        assert re.fullmatch(r"[a-z_]+", code)
+        assert 400 <= status <= 503
+        assert re.fullmatch(r"[A-Z`].+[.`]", sentence), sentence

@@ -1,0 +1,234 @@
+"""`python -m taskapi`: one command from nothing to a working service, and back."""
+
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from taskapi import embedded
+from taskapi.__main__ import main
+from tests.service import Caller, free_port, run_cli, running_service
+
+pytestmark = pytest.mark.service
+
+
+def processes_in(directory: Path) -> list[psutil.Process]:
+    """Those that work in this directory or were started for it."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            environment = process.environ().get("EMBEDDED_POSTGRES_DIR", "")
+            if process.cwd().startswith(str(directory)) or environment.startswith(str(directory)):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return [process for process in found if process.pid != os.getpid()]
+
+
+def test_from_nothing_to_tasks_that_are_there_after_a_restart(tmp_path):
+    with running_service(tmp_path) as service:
+        ada = Caller(service, "ada@example.com")
+        task = ada.call("POST", "/tasks", json={"title": "Buy milk"}).json()
+        token = dict(ada.session.headers)
+        assert "taskapi 0.1.0 is running" in service.log.read_text()
+        assert f"API     {service.url}" in service.log.read_text()
+        assert "/docs" in service.log.read_text()
+
+    started = time.monotonic()
+    with running_service(tmp_path) as service:
+        print(f"the second start took {time.monotonic() - started:.1f} s")
+        answer = requests.get(f"{service.url}/tasks", headers=token, timeout=10)
+        assert answer.json()["tasks"] == [task]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_it_stops_within_ten_seconds_and_leaves_no_process_behind(tmp_path, number):
+    with running_service(tmp_path) as service:
+        ada = Caller(service, "ada@example.com")  # Its connection stays open.
+        slow = socket.create_connection(("127.0.0.1", int(service.url.rpartition(":")[2])))
+        slow.sendall(b"POST /auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
+        assert processes_in(tmp_path)
+
+        seconds = service.stop(number)
+
+    slow.close()
+    ada.session.close()
+    assert seconds < 10
+    assert service.process.returncode == 0
+    assert processes_in(tmp_path) == []
+    assert "Traceback" not in service.log.read_text()
+
+
+def test_it_comes_back_after_everything_was_killed(tmp_path):
+    with running_service(tmp_path) as service:
+        ada = Caller(service, "ada@example.com")
+        task = ada.call("POST", "/tasks", json={"title": "Buy milk"}).json()
+        service.process.kill()
+        for process in processes_in(tmp_path):
+            process.kill()
+        service.process.wait()
+    pid_file = tmp_path / "postgres" / "postmaster.pid"
+    # The number of the dead server now is another program's.
+    lines = pid_file.read_text().splitlines()
+    pid_file.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
+
+    with running_service(tmp_path) as service:
+        ada = Caller(service, "ada@example.com")
+        assert ada.call("GET", f"/tasks/{task['id']}").json() == task
+
+
+def test_a_server_whose_starter_was_killed_is_taken_over(tmp_path):
+    with running_service(tmp_path) as service:
+        gunicorn = psutil.Process(service.process.pid).children()
+        service.process.kill()
+        service.process.wait()
+        for process in gunicorn:
+            for child in [*process.children(), process]:
+                child.kill()
+        assert embedded.is_running(tmp_path / "postgres")
+
+    with running_service(tmp_path):
+        pass
+    assert not embedded.is_running(tmp_path / "postgres")
+
+
+def test_a_second_service_on_the_same_data_shares_the_server(tmp_path):
+    with running_service(tmp_path) as first:
+        ada = Caller(first, "ada@example.com")
+        with running_service(tmp_path) as second:
+            assert Caller(second, "ada@example.com").call("GET", "/tasks").status_code == 200
+        assert ada.call("GET", "/tasks").status_code == 200
+
+
+def test_a_port_that_is_taken_is_one_clear_line(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        run = run_cli(PORT=port, EMBEDDED_POSTGRES_DIR=str(tmp_path / "postgres"))
+
+    assert run.returncode == 1
+    [line] = run.stderr.splitlines()
+    assert f"port {port}" in line
+    assert "PORT=" in line
+    assert not (tmp_path / "postgres").exists()
+
+
+def test_a_host_that_is_unknown_is_one_clear_line(tmp_path):
+    run = run_cli(HOST="nowhere.invalid", EMBEDDED_POSTGRES_DIR=str(tmp_path / "postgres"))
+
+    assert run.returncode == 1
+    [line] = run.stderr.splitlines()
+    assert "HOST nowhere.invalid" in line
+
+
+def test_wrong_settings_are_a_line_each():
+    run = run_cli(PORT="x", THREADS="0")
+
+    assert run.returncode == 2
+    assert [line.partition(":")[0] for line in run.stderr.splitlines()[1:]] == ["PORT", "THREADS"]
+    assert "Traceback" not in run.stderr
+
+
+def test_without_the_wheel_it_says_what_to_do(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("EMBEDDED_POSTGRES_DIR", str(tmp_path / "postgres"))
+    monkeypatch.setenv("PORT", str(free_port()))
+    monkeypatch.setattr("taskapi.embedded.find_spec", lambda _name: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+    assert main([]) == 1
+
+    [line] = capsys.readouterr().err.splitlines()
+    assert "DATABASE_URL" in line
+    assert "requirements-dev.txt" in line
+
+
+def test_a_directory_with_other_files_is_left_alone(tmp_path):
+    (tmp_path / "postgres").mkdir()
+    (tmp_path / "postgres" / "photo.jpg").write_text("me")
+    run = run_cli(PORT=str(free_port()), EMBEDDED_POSTGRES_DIR=str(tmp_path / "postgres"))
+
+    assert run.returncode == 1
+    assert (tmp_path / "postgres" / "photo.jpg").read_text() == "me"
+    assert "EMBEDDED_POSTGRES_DIR" in run.stderr.splitlines()[-1]
+
+
+def test_a_path_that_is_too_long_for_a_socket_works(tmp_path):
+    directory = tmp_path / ("long" * 20) / ("path" * 20)
+
+    with embedded.running(directory / "postgres") as url:
+        import psycopg2
+
+        psycopg2.connect(url.replace("+psycopg2", "")).close()
+        assert "/taskapi-" in url
+
+
+def test_help_explains_itself():
+    run = run_cli("--help")
+
+    assert run.returncode == 0
+    for word in ("DATABASE_URL", "HOST", "PORT", "JWT_SECRET_KEY", "Ctrl-C", "--migrate-only"):
+        assert word in run.stdout
+
+
+def test_migrating_only_does_no_more(tmp_path):
+    run = run_cli("--migrate-only", EMBEDDED_POSTGRES_DIR=str(tmp_path / "postgres"))
+
+    assert run.returncode == 0, run.stderr
+    assert not embedded.is_running(tmp_path / "postgres")
+
+
+def test_a_refused_migration_stops_the_start_with_its_reason(new_database, tmp_path):
+    import psycopg2
+    from sqlalchemy import make_url
+
+    url = make_url(new_database("refused"))
+    dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    settings = {"DATABASE_URL": dsn, "JWT_SECRET_KEY": "k" * 32, "PORT": str(free_port())}
+    assert run_cli("--migrate-only", **settings).returncode == 0
+    connection = psycopg2.connect(dsn)
+    connection.autocommit = True
+    connection.cursor().execute("ALTER TABLE tasks DISABLE ROW LEVEL SECURITY")
+    connection.close()
+
+    run = run_cli(**settings)
+
+    assert run.returncode == 1
+    assert "row-level security is not in force on tasks" in run.stderr.splitlines()[-1]
+
+
+def test_it_starts_without_its_database_and_goes_on_when_that_is_there(tmp_path):
+    directory = tmp_path / "elsewhere"
+    url = embedded.url(directory)
+
+    with running_service(
+        tmp_path, "/health/live", DATABASE_URL=url, JWT_SECRET_KEY="k" * 32
+    ) as service:
+        answer = requests.get(f"{service.url}/health", timeout=10)
+        assert answer.status_code == 503
+        assert answer.json()["database"] == "disconnected"
+        assert "cannot be reached yet" in service.log.read_text()
+
+        with embedded.running(directory):
+            service.wait_until("/health", 200, seconds=5)
+            ada = Caller(service, "ada@example.com")
+            assert ada.call("POST", "/tasks", json={"title": "a"}).status_code == 201
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="is about root")
+def test_root_may_keep_its_data_where_only_root_may_enter(tmp_path):
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+
+    with running_service(private) as service:
+        assert Caller(service, "ada@example.com").call("GET", "/tasks").status_code == 200
+
+    assert private.stat().st_mode & 0o777 == 0o700

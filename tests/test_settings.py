@@ -1,0 +1,130 @@
+"""What the operator may choose, and how a wrong choice is answered."""
+
+import os
+import stat
+
+import pytest
+
+from taskapi.config import Settings, SettingsError
+
+SECRET = "s" * 32
+URL = "postgresql://user:password@localhost:5432/tasks"
+
+
+@pytest.fixture
+def read(tmp_path, monkeypatch):
+    """Read the settings from these variables and nothing else."""
+    for name in [*os.environ]:
+        if name.isupper() and not name.startswith(("PYTEST", "COV", "PATH", "HOME")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("EMBEDDED_POSTGRES_DIR", str(tmp_path / "postgres"))
+
+    def read(**variables):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        return Settings.from_environment(str(tmp_path / ".env"))
+
+    return read
+
+
+def test_nothing_needs_to_be_set_for_a_trial(read, tmp_path):
+    settings = read()
+
+    assert (settings.host, settings.port) == ("127.0.0.1", 8000)
+    assert settings.embedded_postgres_dir == tmp_path / "postgres"
+    assert settings.database_url.startswith("postgresql+psycopg2://")
+    assert settings.web_concurrency >= 2
+    assert "http://localhost:5173" in settings.cors_origins
+
+
+def test_the_key_of_a_trial_is_made_once_and_readable_by_its_owner_alone(read, tmp_path):
+    first, second = read(), read()
+
+    assert first.jwt_secret_key == second.jwt_secret_key
+    assert len(first.jwt_secret_key) >= 32
+    [path] = tmp_path.glob("*jwt-secret-key")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_file_may_hold_the_settings_and_the_environment_wins(read, tmp_path):
+    (tmp_path / ".env").write_text("PORT=9001\nTHREADS=3\n")
+
+    settings = read(PORT="9002")
+
+    assert (settings.port, settings.threads) == (9002, 3)
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
+def test_the_usual_spellings_of_a_database_url_are_understood(read, scheme):
+    url = URL.replace("postgresql", scheme, 1)
+
+    settings = read(DATABASE_URL=url, JWT_SECRET_KEY=SECRET)
+
+    assert settings.database_url == "postgresql+psycopg2://user:password@localhost:5432/tasks"
+    assert settings.embedded_postgres_dir is None
+
+
+@pytest.mark.parametrize(
+    ("variables", "name", "advice"),
+    [
+        ({"PORT": "http"}, "PORT", "integer"),
+        ({"PORT": "70000"}, "PORT", "65535"),
+        ({"HOST": "not a host"}, "HOST", "127.0.0.1"),
+        ({"THREADS": "0"}, "THREADS", "1"),
+        ({"WEB_CONCURRENCY": "many"}, "WEB_CONCURRENCY", "integer"),
+        (
+            {"DATABASE_URL": "mysql://u:secret-word@h/d", "JWT_SECRET_KEY": SECRET},
+            "DATABASE_URL",
+            "postgresql://",
+        ),
+        ({"DATABASE_URL": "tasks", "JWT_SECRET_KEY": SECRET}, "DATABASE_URL", "postgresql://"),
+        ({"DATABASE_URL": URL}, "JWT_SECRET_KEY", "required"),
+        ({"JWT_SECRET_KEY": "secret-word"}, "JWT_SECRET_KEY", "32 bytes"),
+        ({"CORS_ORIGINS": "*"}, "CORS_ORIGINS", "https://app.example.com"),
+        ({"CORS_ORIGINS": "https://a.example/path"}, "CORS_ORIGINS", "without a path"),
+        ({"CORS_ORIGINS": "https://[a"}, "CORS_ORIGINS", "origin"),
+        ({"LOG_FORMAT": "xml"}, "LOG_FORMAT", "json"),
+        ({"STATEMENT_TIMEOUT": "-1"}, "STATEMENT_TIMEOUT", "0.1"),
+        ({"MIGRATE_ON_START": "perhaps"}, "MIGRATE_ON_START", "boolean"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_mend(read, variables, name, advice):
+    with pytest.raises(SettingsError) as refusal:
+        read(**variables)
+
+    [line] = str(refusal.value).splitlines()
+    assert line.startswith(f"{name}: ")
+    assert advice in line
+    assert "secret-word" not in line
+
+
+def test_all_wrong_values_are_named_at_once(read):
+    with pytest.raises(SettingsError) as refusal:
+        read(PORT="x", THREADS="y", DATABASE_URL=URL)
+
+    lines = str(refusal.value).splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["JWT_SECRET_KEY", "PORT", "THREADS"]
+
+
+def test_every_setting_is_explained_in_the_example():
+    from pathlib import Path
+
+    root = Path(__file__).parent.parent
+    import re
+
+    read = set(re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', (root / "taskapi/config.py").read_text()))
+    explained = set(re.findall(r"^#?([A-Z_]+)=", (root / ".env.example").read_text(), re.MULTILINE))
+    assert read == explained
+    readme = (root / "README.md").read_text()
+    assert {name for name in read if f"`{name}`" not in readme} == set()
+
+
+def test_the_example_as_it_stands_gives_the_defaults(read, tmp_path):
+    from dataclasses import asdict
+    from pathlib import Path
+
+    defaults = asdict(read())
+    example = (Path(__file__).parent.parent / ".env.example").read_text()
+    (tmp_path / ".env").write_text(example)
+
+    assert asdict(read()) == defaults
