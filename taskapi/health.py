@@ -8,11 +8,10 @@ from flask import Blueprint
 from marshmallow import Schema, fields
 from sqlalchemy import text
 
-from taskapi.auth.guard import public
 from taskapi.config import VERSION
 from taskapi.database import SYSTEM, execute
 from taskapi.exceptions import Unavailable
-from taskapi.openapi import answers
+from taskapi.operations import answers, public
 
 blueprint = Blueprint("service", __name__)
 

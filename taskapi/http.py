@@ -1,25 +1,19 @@
-"""What every request has in common: its body's limits, its input, its answer in JSON."""
+"""What every request has in common: the limits of its body, and an answer in JSON."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 from flask import Flask, Response, request
 from flask.json.provider import JSONProvider
-from marshmallow import Schema, ValidationError
 from werkzeug.exceptions import (
     LengthRequired,
     RequestEntityTooLarge,
-    UnsupportedMediaType,
 )
 
 from taskapi.config import BODY_LIMIT
-from taskapi.exceptions import MalformedJSON, ValidationFailed
-from taskapi.fields import field_errors
 
 
 class JSON(JSONProvider):
@@ -81,49 +75,3 @@ def no_content() -> Response:
     response = Response(status=204)
     del response.headers["Content-Type"]
     return response
-
-
-def accepts(
-    *, body: Schema | None = None, query: Schema | None = None, body_is_optional: bool = False
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Let a view have what the request says, validated, as `body` and `query`.
-
-    The schemas stand on the view for the OpenAPI document to find: what is documented is
-    what validates.
-    """
-
-    def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(view)
-        def validated(**path: Any) -> Any:
-            if query is not None:
-                path["query"] = _load(query, request.args, "/query")
-            if body is not None:
-                empty = body_is_optional and not request.content_length
-                path["body"] = _load(body, {} if empty else _parse_body())
-            return view(**path)
-
-        validated.accepts = {  # type: ignore[attr-defined]
-            "body": body,
-            "query": query,
-            "body_is_optional": body_is_optional,
-        }
-        return validated
-
-    return decorate
-
-
-def _parse_body() -> Any:
-    if not request.is_json:
-        raise UnsupportedMediaType
-    try:
-        return orjson.loads(request.get_data(cache=False))
-    except orjson.JSONDecodeError as error:
-        raise MalformedJSON(f"The body is not JSON in UTF-8: {error}.") from None
-
-
-def _load(schema: Schema, data: Mapping[str, Any], where: str = "") -> Any:
-    try:
-        return schema.load(data)
-    except ValidationError as error:
-        messages = error.normalized_messages()  # type: ignore[no-untyped-call]
-        raise ValidationFailed(field_errors(messages, where)) from None

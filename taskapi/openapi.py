@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import flask_swagger_ui
 from apispec import APISpec
@@ -15,11 +15,9 @@ from flask import Blueprint, Flask, Response, current_app, send_from_directory
 from marshmallow import Schema, fields
 from werkzeug.routing import Rule
 
-from taskapi.auth.guard import public, token_kind_of
 from taskapi.config import VERSION
 from taskapi.errors import catalogue, problem_document
-
-View = TypeVar("View", bound=Callable[..., Any])
+from taskapi.operations import public, token_kind_of
 
 _OWN_FILES = Path(__file__).parent / "static"
 _SWAGGER_UI = Path(flask_swagger_ui.__file__).parent / "dist"
@@ -95,30 +93,6 @@ _PROBLEM_SCHEMA = {
 }
 
 blueprint = Blueprint("docs", __name__)
-
-
-def answers(
-    status: int,
-    schema: Schema | None = None,
-    *,
-    headers: Iterable[str] = (),
-    problems: Iterable[str] = (),
-) -> Callable[[View], View]:
-    """Declare what a view answers, and the problems that are its own.
-
-    Those that follow from its token, its body and its query are added by themselves.
-    """
-
-    def decorate(view: View) -> View:
-        view.answers = {  # type: ignore[attr-defined]
-            "status": status,
-            "schema": schema,
-            "headers": tuple(headers),
-            "problems": tuple(problems),
-        }
-        return view
-
-    return decorate
 
 
 def build_document(app: Flask) -> dict[str, Any]:

@@ -2,33 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
 from flask import Flask, current_app, g, request
 
 from taskapi.auth.tokens import verify_token
 from taskapi.database import Actor
 from taskapi.exceptions import TokenMissing
-
-View = TypeVar("View", bound=Callable[..., Any])
-
-
-def public(view: View) -> View:
-    """Let anybody call this view."""
-    view.token_kind = None  # type: ignore[attr-defined]
-    return view
-
-
-def takes_refresh_token(view: View) -> View:
-    """Let this view be called with a refresh token, and with nothing else."""
-    view.token_kind = "refresh"  # type: ignore[attr-defined]  # noqa: S105 -- a kind
-    return view
-
-
-def token_kind_of(view: Callable[..., Any]) -> str | None:
-    """Which kind of token a view asks for; None where it is public."""
-    return getattr(view, "token_kind", "access")
+from taskapi.operations import token_kind_of
 
 
 def init_app(app: Flask) -> None:

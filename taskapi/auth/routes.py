@@ -7,10 +7,9 @@ from typing import Any
 from flask import Blueprint, g
 
 from taskapi.auth import service
-from taskapi.auth.guard import public, takes_refresh_token
 from taskapi.auth.schemas import Credentials, Registration, TokenPair, User
-from taskapi.http import accepts, no_content
-from taskapi.openapi import answers
+from taskapi.http import no_content
+from taskapi.operations import accepts, answers, public, takes_refresh_token
 
 blueprint = Blueprint("auth", __name__, url_prefix="/auth")
 

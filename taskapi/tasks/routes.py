@@ -8,8 +8,8 @@ from uuid import UUID
 from flask import Blueprint, g, url_for
 
 from taskapi.exceptions import TaskNotFound
-from taskapi.http import accepts, no_content
-from taskapi.openapi import answers
+from taskapi.http import no_content
+from taskapi.operations import accepts, answers
 from taskapi.tasks import service
 from taskapi.tasks.schemas import (
     Completion,

@@ -1,0 +1,106 @@
+"""What a view declares of itself: who may call it, what it accepts and what it answers.
+
+The guard, the validation and the OpenAPI document go by these declarations.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+import orjson
+from flask import request
+from marshmallow import Schema, ValidationError
+from werkzeug.exceptions import UnsupportedMediaType
+
+from taskapi.exceptions import MalformedJSON, ValidationFailed
+from taskapi.fields import field_errors
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+def public(view: View) -> View:
+    """Let anybody call this view."""
+    view.token_kind = None  # type: ignore[attr-defined]
+    return view
+
+
+def takes_refresh_token(view: View) -> View:
+    """Let this view be called with a refresh token, and with nothing else."""
+    view.token_kind = "refresh"  # type: ignore[attr-defined]  # noqa: S105 -- a kind
+    return view
+
+
+def token_kind_of(view: Callable[..., Any]) -> str | None:
+    """Which kind of token a view asks for; None where it is public."""
+    return getattr(view, "token_kind", "access")
+
+
+def answers(
+    status: int,
+    schema: Schema | None = None,
+    *,
+    headers: Iterable[str] = (),
+    problems: Iterable[str] = (),
+) -> Callable[[View], View]:
+    """Declare what a view answers, and the problems that are its own.
+
+    Those that follow from its token, its body and its query are added by themselves.
+    """
+
+    def decorate(view: View) -> View:
+        view.answers = {  # type: ignore[attr-defined]
+            "status": status,
+            "schema": schema,
+            "headers": tuple(headers),
+            "problems": tuple(problems),
+        }
+        return view
+
+    return decorate
+
+
+def accepts(
+    *, body: Schema | None = None, query: Schema | None = None, body_is_optional: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Let a view have what the request says, validated, as `body` and `query`.
+
+    What is documented is what validates: both come from these schemas.
+    """
+
+    def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(view)
+        def validated(**path: Any) -> Any:
+            if query is not None:
+                path["query"] = _load(query, request.args, "/query")
+            if body is not None:
+                empty = body_is_optional and not request.content_length
+                path["body"] = _load(body, {} if empty else _parse_body())
+            return view(**path)
+
+        validated.accepts = {  # type: ignore[attr-defined]
+            "body": body,
+            "query": query,
+            "body_is_optional": body_is_optional,
+        }
+        return validated
+
+    return decorate
+
+
+def _parse_body() -> Any:
+    if not request.is_json:
+        raise UnsupportedMediaType
+    try:
+        return orjson.loads(request.get_data(cache=False))
+    except orjson.JSONDecodeError as error:
+        raise MalformedJSON(f"The body is not JSON in UTF-8: {error}.") from None
+
+
+def _load(schema: Schema, data: Mapping[str, Any], where: str = "") -> Any:
+    try:
+        return schema.load(data)
+    except ValidationError as error:
+        messages = error.normalized_messages()  # type: ignore[no-untyped-call]
+        raise ValidationFailed(field_errors(messages, where)) from None
