@@ -233,7 +233,7 @@ def test_without_a_database_everything_but_data_is_answered(other_app):
         "ALTER TABLE users DISABLE ROW LEVEL SECURITY",
         "DROP POLICY own_rows ON tasks; CREATE POLICY open ON tasks USING (true)",
         "CREATE POLICY open ON sessions FOR SELECT USING (true)",
-        "ALTER TABLE tasks OWNER TO taskapi_user",
+        "GRANT CREATE ON SCHEMA public TO taskapi_user; ALTER TABLE tasks OWNER TO taskapi_user",
         "CREATE TABLE notes (user_id text)",
     ],
 )
