@@ -32,8 +32,8 @@ class CannotStart(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the service until it is told to stop; return the exit status."""
     options = _parser().parse_args(arguments)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        # Whoever says stop is treated like Ctrl-C.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # Whoever says stop is treated like Ctrl-C, which a shell's background job ignores.
         signal.signal(number, signal.default_int_handler)
     try:
         settings = Settings.from_environment()
