@@ -30,7 +30,7 @@ test: $(INSTALLED) ## run the tests on a real PostgreSQL (TEST_DATABASE_URL name
 	@exec $(BIN)/pytest --numprocesses 2 --cov --cov-report term:skip-covered $(ARGS)
 
 fuzz: $(INSTALLED) ## let schemathesis search for faults at length
-	@exec $(BIN)/pytest tests/test_openapi_conformance.py --no-cov --fuzz-examples 1000 $(ARGS)
+	@exec $(BIN)/pytest tests/test_openapi_conformance.py --no-cov --fuzz-examples=1000 $(ARGS)
 
 check: $(INSTALLED) ## lint, check types, and that what is generated is up to date
 	$(BIN)/ruff check .

@@ -11,12 +11,14 @@ settings = Settings.from_environment()
 wsgi_app = "wsgi:app"
 host = f"[{settings.host}]" if ":" in settings.host else settings.host
 bind = f"{host}:{settings.port}"
-worker_class = "gthread"
+worker_class = "taskapi.worker.Worker"  # gthread, with our own error answers
 workers = settings.web_concurrency
 threads = settings.threads
 
 # The C parser on the index is behind the Python one: it accepts a bare LF as a line's end.
 http_parser = "python"
+# By default a client on this machine, and so everybody behind nginx, could set SCRIPT_NAME.
+forwarder_headers = ""
 # Longer than nginx keeps its connections to us, so that it never writes into a closed one.
 keepalive = 75
 graceful_timeout = 30

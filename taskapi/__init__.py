@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from flask import Flask
 
 from taskapi import database, errors, health, http, logs, openapi, schema
-from taskapi.auth import guard, tokens
+from taskapi.auth import guard, passwords, tokens
 from taskapi.auth import routes as auth_routes
 from taskapi.config import Settings
 from taskapi.extensions import cors, db, migrate
@@ -28,7 +30,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     migrate.init_app(app, db, directory=str(schema.MIGRATIONS), compare_server_default=True)
     cors.init_app(
         app,
-        origins=list(settings.cors_origins),
+        # As patterns, since flask-cors takes the brackets of an IPv6 address for one.
+        origins=[re.compile(re.escape(origin) + r"\Z") for origin in settings.cors_origins],
         methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
         allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
         expose_headers=[
@@ -39,6 +42,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         always_send=False,
         vary_header=False,
     )
+    passwords.init_app(app, settings)
     tokens.init_app(app, settings)
     guard.init_app(app)
 

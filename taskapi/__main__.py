@@ -8,12 +8,10 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 from taskapi import create_app, embedded
 from taskapi.config import VERSION, Settings, SettingsError
@@ -22,6 +20,7 @@ from taskapi.exceptions import DatabaseNotReady, DatabaseUnavailable
 from taskapi.extensions import db
 
 _GUNICORN_CONFIG = Path(__file__).resolve().parent.parent / "gunicorn.conf.py"
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 -- to tell, not to bind
 _PATIENCE_SECONDS = 7  # Of the ten that Ctrl-C may take, the database needs up to three.
 
 
@@ -32,7 +31,7 @@ class CannotStart(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the service until it is told to stop; return the exit status."""
     options = _parser().parse_args(arguments)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in embedded.STOP_SIGNALS:
         # Whoever says stop is treated like Ctrl-C, which a shell's background job ignores.
         signal.signal(number, signal.default_int_handler)
     try:
@@ -40,16 +39,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not options.migrate_only:
             _require_free_port(settings)
         with _database(settings):
-            _migrate(settings)
+            _migrate(settings, may_wait=not options.migrate_only)
             return 0 if options.migrate_only else _serve(settings)
     except SettingsError as error:
-        print(f"taskapi cannot start, these settings are wrong:\n{error}", file=sys.stderr)
+        _tell(f"taskapi cannot start, these settings are wrong:\n{error}")
         return 2
-    except (CannotStart, embedded.EmbeddedPostgresError) as error:
-        print(f"taskapi cannot start: {error}", file=sys.stderr)
+    except (CannotStart, embedded.EmbeddedPostgresError, OSError) as error:
+        _tell(f"taskapi cannot start: {error}")
         return 1
     except KeyboardInterrupt:
         return 0
+
+
+def _tell(message: str) -> None:
+    # The terminal may be gone already, which must not keep us from stopping in order.
+    with suppress(OSError):
+        print(message, file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -103,18 +108,20 @@ def _database(settings: Settings) -> Iterator[None]:
         yield
 
 
-def _migrate(settings: Settings) -> None:
+def _migrate(settings: Settings, *, may_wait: bool) -> None:
     app = create_app(settings)
     with app.app_context():
         try:
             prepare()
         except DatabaseNotReady as error:
-            raise CannotStart(str(error.__cause__)) from error
-        except DatabaseUnavailable:
-            print(
-                "The database cannot be reached yet. Until it can, requests for data are "
-                "answered with 503; then it is migrated and used.",
-                file=sys.stderr,
+            raise CannotStart(str(error.__cause__).strip()) from error
+        except DatabaseUnavailable as error:
+            reason = str(error.__cause__).strip()
+            if not may_wait:
+                raise CannotStart(reason) from error
+            _tell(
+                f"The database cannot be reached yet ({reason}). Until it can, requests for "
+                "data are answered with 503; then it is migrated and used."
             )
         finally:
             db.engine.dispose()
@@ -127,46 +134,55 @@ def _serve(settings: Settings) -> int:
         start_new_session=True,
         stdin=subprocess.DEVNULL,
     )
+    is_announced = False
     try:
-        _announce(settings, gunicorn)
         while gunicorn.poll() is None:
             if settings.embedded_postgres_dir:
                 embedded.ensure_running(settings.embedded_postgres_dir)
+            if not is_announced and (is_announced := _answers(settings)):
+                _announce(settings)
             with suppress(subprocess.TimeoutExpired):
-                gunicorn.wait(timeout=0.5)
-        return gunicorn.returncode
+                gunicorn.wait(timeout=0.5 if is_announced else 0.05)
+        _tell(f"gunicorn has ended by itself, with status {gunicorn.returncode}.")
+        return 1
     finally:
         _stop(gunicorn)
 
 
-def _announce(settings: Settings, gunicorn: subprocess.Popen[bytes]) -> None:
-    everywhere = {"0.0.0.0": "localhost", "::": "localhost"}  # noqa: S104 -- to tell, not to bind
-    host = everywhere.get(settings.host, settings.host)
-    url = f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
-    while gunicorn.poll() is None:
-        with suppress(URLError, OSError), urlopen(f"{url}/health/live", timeout=5):  # noqa: S310 -- always http
-            break
-        time.sleep(0.05)
-    else:
-        return
+def _url(settings: Settings) -> str:
+    # Who listens everywhere is found here as well.
+    host = settings.host if settings.host not in _EVERYWHERE else "localhost"
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
+def _answers(settings: Settings) -> bool:
+    # Directly: a proxy of the environment would not find the way back here.
+    opener = build_opener(ProxyHandler({}))
+    with suppress(OSError), opener.open(f"{_url(settings)}/health/live", timeout=5):
+        return True
+    return False
+
+
+def _announce(settings: Settings) -> None:
     where = settings.embedded_postgres_dir or "the PostgreSQL of DATABASE_URL"
-    print(
-        f"\ntaskapi {VERSION} is running.\n"
-        f"  API     {url}\n"
-        f"  Docs    {url}/docs\n"
-        f"  Data    {where}\n"
-        "Ctrl-C stops it.\n",
-        flush=True,
-    )
+    with suppress(OSError):
+        print(
+            f"\ntaskapi {VERSION} is running.\n"
+            f"  API     {_url(settings)}\n"
+            f"  Docs    {_url(settings)}/docs\n"
+            f"  Data    {where}\n"
+            "Ctrl-C stops it.\n",
+            flush=True,
+        )
 
 
 def _stop(gunicorn: subprocess.Popen[bytes]) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in embedded.STOP_SIGNALS:
         # Stopping is under way and bounded; impatience must not cut it in half.
         signal.signal(number, signal.SIG_IGN)
     if gunicorn.poll() is None:
-        print("\nStopping: finishing what is in flight.", file=sys.stderr, flush=True)
         gunicorn.terminate()
+        _tell("\nStopping: finishing what is in flight.")
         with suppress(subprocess.TimeoutExpired):
             gunicorn.wait(timeout=_PATIENCE_SECONDS)
     # What is left of its session, workers of a killed master included.

@@ -74,7 +74,10 @@ class Settings:
     def from_environment(cls, env_file: str = ".env") -> Settings:
         """Read the settings; all that is wrong with them is one `SettingsError`."""
         env = Env(eager=False)
-        env.read_env(env_file, recurse=False)
+        try:
+            env.read_env(env_file, recurse=False)
+        except (OSError, ValueError) as error:
+            raise SettingsError({env_file: [f"cannot be read ({error})."]}) from None
         database_url = env.str("DATABASE_URL", "", validate=_is_postgresql_url)
         embedded_dir = Path(env.str("EMBEDDED_POSTGRES_DIR", "var/postgres")).resolve()
         jwt_secret_key = env.str("JWT_SECRET_KEY", "", validate=_is_long_enough)
@@ -152,7 +155,11 @@ def _is_postgresql_url(value: str) -> None:
 
 
 def _is_long_enough(value: str) -> None:
-    if value and len(value.encode()) < _SHORTEST_SECRET:
+    try:
+        length = len(value.encode())
+    except UnicodeEncodeError:
+        raise ValidationError(f"is not text in UTF-8; {_MAKE_ONE}") from None
+    if 0 < length < _SHORTEST_SECRET:
         raise ValidationError(f"is shorter than {_SHORTEST_SECRET} bytes; {_MAKE_ONE}")
 
 

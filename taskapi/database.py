@@ -19,7 +19,7 @@ import structlog
 from flask import Flask, current_app
 from sqlalchemy import Connection, Engine, Executable, event
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DisconnectionError, InvalidRequestError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from taskapi.config import Settings
@@ -145,6 +145,9 @@ def _connect() -> Iterator[Connection]:
         connection = gate.engine.connect()
     except PoolTimeoutError:
         raise Busy from None
+    except InvalidRequestError as error:
+        # The pool gave up: connections died as fast as they were made.
+        raise DatabaseUnavailable from error
     with connection:
         yield connection
 

@@ -26,16 +26,20 @@ _STATUSES: dict[type[TaskapiError], int] = {
     exceptions.Unavailable: 503,
 }
 
-# What Flask and Werkzeug refuse before a view is reached: code and sentence by status.
-_REFUSALS = {
+REFUSALS = {
     400: ("malformed_request", "The request cannot be understood."),
     404: ("route_not_found", "There is nothing at this URL; GET / lists what there is."),
     405: ("method_not_allowed", "This URL does not take this method; `Allow` lists those it does."),
     411: ("length_required", "Send the body with a Content-Length, not chunked."),
     413: ("body_too_large", f"The body is longer than {BODY_LIMIT} bytes; send less at once."),
+    414: ("uri_too_long", "The URL is too long; send less in it."),
     415: ("unsupported_media_type", "Send the body as JSON, with Content-Type: application/json."),
+    417: ("expectation_failed", "The header Expect can only ask for 100-continue."),
+    431: ("headers_too_large", "The headers are too many or too long; send less in them."),
     500: ("internal_error", "Something went wrong here; the request id leads us to it."),
+    501: ("transfer_coding_unsupported", "Send the body as it is, with a Content-Length."),
 }
+"""What is refused before a view is reached: code and sentence by status."""
 
 log = structlog.get_logger()
 
@@ -54,7 +58,7 @@ def catalogue() -> dict[str, tuple[int, str]]:
         for kind in _kinds_of(TaskapiError)
         if hasattr(kind, "code")
     }
-    return domain | {code: (status, text) for status, (code, text) in _REFUSALS.items()}
+    return domain | {code: (status, text) for status, (code, text) in REFUSALS.items()}
 
 
 def problem_document(
@@ -101,10 +105,7 @@ def _answer_domain_error(error: TaskapiError) -> Response:
 
 
 def _answer_refusal(error: HTTPException) -> Response:
-    if error.code not in _REFUSALS:
-        # A redirect or another answer that is no failure of ours.
-        return error.get_response()  # type: ignore[return-value]
-    response = _answer(error.code, *_REFUSALS[error.code])
+    response = _answer(error.code or 500, *REFUSALS.get(error.code or 500, REFUSALS[400]))
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
     return response
@@ -119,4 +120,4 @@ def _answer_fault(error: Exception) -> Response:
         sqlstate=getattr(getattr(error, "orig", None), "pgcode", None),
         trace="".join(traceback.format_tb(error.__traceback__)),
     )
-    return _answer(500, *_REFUSALS[500])
+    return _answer(500, *REFUSALS[500])

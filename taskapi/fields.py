@@ -61,10 +61,12 @@ class Text(Coded):
         empty_is_null: bool = False,
         **kwargs: Any,
     ) -> None:
-        # What cannot be said in JSON Schema (the trimming) is said as its pattern.
+        # That trimming must leave something is said as a pattern. It names what Python takes
+        # for white space and ECMAScript's \s does not.
         limits: dict[str, Any] = {"type": "string", "maxLength": longest}
         limits |= {"minLength": shortest} if shortest else {}
-        limits |= {"pattern": r"^[^\u0000]*\S[^\u0000]*$" if trim else r"^[^\u0000]*$"}
+        some = r"[^\s\u0000\u001c-\u001f\u0085][^\u0000]*" if trim else ""
+        limits |= {"pattern": rf"^[^\u0000]*{some}$"}
         super().__init__(**kwargs)
         self.metadata = {**limits, **self.metadata}
         self.shortest = shortest
@@ -109,7 +111,7 @@ class Integer(Coded):
 
     def _deserialize(self, value: Any, *_args: Any, **_kwargs: Any) -> int:
         if self.in_text and value.isascii() and value.removeprefix("-").isdigit():
-            value = int(value[:20])
+            value = int(value) if len(value) < 20 else self.largest + 1
         # To JSON, 1.0 is as whole as 1; true is no number.
         if isinstance(value, float) and value.is_integer():
             value = int(value)

@@ -55,7 +55,7 @@ def get_index() -> Any:
 
 @blueprint.get("/health")
 @public
-@answers(200, Health())
+@answers(200, Health(), unavailable=Health())
 def get_health() -> Any:
     """Say whether requests for data can be answered."""
     try:

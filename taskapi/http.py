@@ -15,6 +15,8 @@ from werkzeug.exceptions import (
 
 from taskapi.config import BODY_LIMIT
 
+_DRAIN_LIMIT = 8 * 1024 * 1024  # bytes
+
 
 class JSON(JSONProvider):
     """orjson: strict (no NaN, bounded nesting), and times as the contract wants them."""
@@ -57,7 +59,12 @@ def _refuse_oversized() -> None:
     # Werkzeug cuts a body of unknown length off at the limit and says nothing.
     if "Transfer-Encoding" in request.headers and request.content_length is None:
         raise LengthRequired
-    if (request.content_length or 0) > BODY_LIMIT:
+    length = request.content_length or 0
+    if length > BODY_LIMIT:
+        if length <= _DRAIN_LIMIT:
+            # Whoever is still sending when the connection closes never reads the answer.
+            while request.environ["wsgi.input"].read(BODY_LIMIT):
+                pass
         raise RequestEntityTooLarge
 
 

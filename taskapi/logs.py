@@ -11,6 +11,8 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from typing import IO, Any
 from uuid import uuid4
 
 import orjson
@@ -39,9 +41,9 @@ def configure(log_format: str, log_level: str) -> None:
         processors=[*_STAMPS, _json(orjson.dumps) if as_json else _console()],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=(
-            structlog.BytesLoggerFactory(sys.stderr.buffer)
+            structlog.BytesLoggerFactory(_Patient(sys.stderr.buffer))  # type: ignore[arg-type]
             if as_json
-            else structlog.WriteLoggerFactory(sys.stderr)
+            else structlog.WriteLoggerFactory(_Patient(sys.stderr))  # type: ignore[arg-type]
         ),
         cache_logger_on_first_use=True,
     )
@@ -66,6 +68,24 @@ def library_handler(log_format: str) -> logging.Handler:
     return handler
 
 
+class _Patient:
+    """A stream that loses lines rather than requests when nobody can take them.
+
+    A full disk or a closed pipe must not make a failure of what has been done.
+    """
+
+    def __init__(self, stream: IO[Any]) -> None:
+        self._stream = stream
+
+    def write(self, line: str | bytes) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.write(line)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+
 def _json(serializer: Callable[..., str | bytes]) -> Processor:
     return structlog.processors.JSONRenderer(serializer=serializer)
 
@@ -80,6 +100,8 @@ def init_app(app: Flask) -> None:
     """Give every request an id and log it when it has been answered."""
     app.before_request(_begin)
     app.after_request(_finish)
+    # What the thread says next, of whatever, is not about this request.
+    app.teardown_request(lambda _error: clear_contextvars())
 
 
 def _begin() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from werkzeug.routing import Rule
 
 from taskapi.config import VERSION
 from taskapi.errors import catalogue, problem_document
+from taskapi.fields import Input
 from taskapi.operations import public, token_kind_of
 
 _OWN_FILES = Path(__file__).parent / "static"
@@ -54,6 +56,16 @@ _PATH_PARAMETERS = {
     "task_id": {"type": "string", "format": "uuid"},
 }
 
+_SECURITY_SCHEMES = {
+    kind: {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": f"The `{kind}_token` that registering, logging in and refreshing answer.",
+    }
+    for kind in ("access", "refresh")
+}
+
 _DESCRIPTION = """\
 The task backend to put behind any frontend.
 
@@ -63,6 +75,8 @@ paste it, and every request from this page carries it as `Authorization: Bearer 
 **Failures** are all `application/problem+json` (RFC 9457): `detail` is a sentence for a
 person, `code` never changes and is for programs, `request_id` finds the request in the logs.
 """
+
+_UNAVAILABLE_EXAMPLE = {"status": "unhealthy", "database": "disconnected", "version": VERSION}
 
 _PROBLEM_SCHEMA = {
     "type": "object",
@@ -112,9 +126,8 @@ def build_document(app: Flask) -> dict[str, Any]:
         ],
     )
     spec.components.schema("Problem", _PROBLEM_SCHEMA)
-    spec.components.security_scheme(
-        "bearer", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
-    )
+    for kind, scheme in _SECURITY_SCHEMES.items():
+        spec.components.security_scheme(kind, scheme)
     assert plugin.converter is not None
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: (rule.rule, rule.endpoint)):
         view = app.view_functions[rule.endpoint]
@@ -124,7 +137,21 @@ def build_document(app: Flask) -> dict[str, Any]:
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
             operation = _operation(rule, view, plugin.converter)
             spec.path(path=path, operations={method.lower(): operation})
+        _describe_input(spec, getattr(view, "accepts", {}).get("body"))
     return spec.to_dict()
+
+
+def _describe_input(spec: APISpec, body: Input | None) -> None:
+    """Say of an input what its fields alone do not say."""
+    if body is None:
+        return
+    properties = spec.components.schemas[_component_name(body)]["properties"]
+    for name in body.ignored:
+        properties[name] = {"description": "Written by the service alone; ignored here."}
+    if body.partial:
+        # What is absent is kept, so that nothing has a default.
+        for described in properties.values():
+            described.pop("default", None)
 
 
 def _operation(rule: Rule, view: Callable[..., Any], converter: OpenAPIConverter) -> dict[str, Any]:
@@ -138,7 +165,7 @@ def _operation(rule: Rule, view: Callable[..., Any], converter: OpenAPIConverter
             {"in": "path", "name": name, "required": True, "schema": _PATH_PARAMETERS[name]}
             for name in sorted(rule.arguments)
         ],
-        "security": [{"bearer": []}] if token_kind_of(view) else [],
+        "security": [{kind: []}] if (kind := token_kind_of(view)) else [],
         "responses": dict(_responses(view, accepts)),
     }
     if description:
@@ -172,15 +199,20 @@ def _responses(
     if token_kind_of(view):
         codes += ["token_missing", "token_invalid", "token_expired", "session_ended"]
     if accepts["body"]:
-        codes += ["malformed_json", "length_required", "body_too_large", "unsupported_media_type"]
+        codes += ["malformed_json", "unsupported_media_type"]
     if accepts["body"] or accepts["query"]:
         codes += ["validation_failed"]
+    codes += ["length_required", "body_too_large"]
     codes += ["internal_error", "database_unavailable", "database_not_ready", "busy"]
     by_status: dict[int, list[str]] = {}
     for code in codes:
         by_status.setdefault(catalogue()[code][0], []).append(code)
     for status, several in sorted(by_status.items()):
-        yield str(status), _problem_response(status, several)
+        response = _problem_response(status, several)
+        if status == HTTPStatus.SERVICE_UNAVAILABLE and declared["unavailable"]:
+            media = {"schema": declared["unavailable"], "example": _UNAVAILABLE_EXAMPLE}
+            response["content"] = {"application/json": media}
+        yield str(status), response
 
 
 def _problem_response(status: int, codes: list[str]) -> dict[str, Any]:
@@ -237,7 +269,7 @@ def get_document() -> Any:
 @public
 def show_docs() -> Response:
     """Show Swagger UI, from files of our own and with nothing inline that could be code."""
-    response = send_from_directory(_OWN_FILES, "docs.html")
+    response = _send_file(_OWN_FILES, "docs.html")
     response.headers["Content-Security-Policy"] = (
         "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
         "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -249,6 +281,10 @@ def show_docs() -> Response:
 @blueprint.get("/docs/<filename>")
 @public
 def get_docs_file(filename: str) -> Response:
-    """Answer a file that /docs needs: its script, or one of Swagger UI's."""
-    directory = _OWN_FILES if filename == "docs.js" else _SWAGGER_UI
-    return send_from_directory(directory, filename, max_age=3600)
+    """Answer a file that /docs needs: one of our own, or one of Swagger UI's."""
+    is_own = (_OWN_FILES / filename).is_file()
+    return _send_file(_OWN_FILES if is_own else _SWAGGER_UI, filename)
+
+
+def _send_file(directory: Path, filename: str) -> Response:
+    return send_from_directory(directory, filename, max_age=3600, conditional=False)

@@ -43,10 +43,12 @@ def answers(
     *,
     headers: Iterable[str] = (),
     problems: Iterable[str] = (),
+    unavailable: Schema | None = None,
 ) -> Callable[[View], View]:
     """Declare what a view answers, and the problems that are its own.
 
     Those that follow from its token, its body and its query are added by themselves.
+    `unavailable` is what it answers instead of a problem while the database is away.
     """
 
     def decorate(view: View) -> View:
@@ -55,6 +57,7 @@ def answers(
             "schema": schema,
             "headers": tuple(headers),
             "problems": tuple(problems),
+            "unavailable": unavailable,
         }
         return view
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import flask_migrate
 import structlog
+from alembic import command
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from flask import current_app
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
 
 from taskapi.database import ROLE, SYSTEM
 from taskapi.exceptions import DatabaseNotReady
@@ -50,11 +52,13 @@ def prepare(engine: Engine) -> None:
     """
     try:
         if current_app.config["MIGRATE_ON_START"] and _is_behind(engine):
-            flask_migrate.upgrade()
+            command.upgrade(current_app.extensions["migrate"].migrate.get_config(), "head")
         _verify_isolation(engine)
-    except PermissionError as error:
-        log.error("database_not_fit", reason=str(error))
-        raise DatabaseNotReady from error
+    except (PermissionError, DBAPIError, CommandError) as error:
+        # Of a refusal by PostgreSQL, its own words without the statement.
+        cause = getattr(error, "orig", None) or error
+        log.error("database_not_fit", reason=str(cause).strip())
+        raise DatabaseNotReady from cause
 
 
 def _is_behind(engine: Engine) -> bool:

@@ -70,3 +70,5 @@ def test_flips_at_the_same_time_all_count(alice):
     in_order = sorted(answers, key=lambda answer: answer["version"])
     assert [answer["version"] for answer in in_order] == list(range(2, 33))
     assert [answer["completed"] for answer in in_order] == [n % 2 == 0 for n in range(31)]
+    times = [answer["updated_at"] for answer in in_order]
+    assert times == sorted(times), "times do not follow versions"

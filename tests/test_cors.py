@@ -2,6 +2,9 @@
 
 import pytest
 
+from taskapi import create_app
+from tests.service import make_settings
+
 LISTED = "http://localhost:5173"
 
 
@@ -24,6 +27,20 @@ def test_a_preflight_from_a_listed_origin_is_answered_and_may_be_kept(client):
     assert "content-type" in headers
     assert response.headers["Access-Control-Max-Age"] == "7200"
     assert "Origin" in response.headers["Vary"]
+
+
+@pytest.mark.parametrize("origin", ["http://[::1]:3000", "https://app.example.com"])
+def test_an_origin_means_itself_and_is_no_pattern(origin):
+    settings = make_settings(
+        database_url="postgresql+psycopg2://127.0.0.1:9/none", cors_origins=(origin,)
+    )
+    client = create_app(settings).test_client()
+
+    allowed = client.get("/", headers={"Origin": origin}).headers
+    assert allowed["Access-Control-Allow-Origin"] == origin
+    for other in (f"{origin}0", origin.replace(".", "x").replace("[::1]", ":")):
+        refused = client.get("/", headers={"Origin": other}).headers
+        assert "Access-Control-Allow-Origin" not in refused, other
 
 
 @pytest.mark.parametrize("path", ["/tasks", "/nowhere", "/health"])

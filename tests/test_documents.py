@@ -50,13 +50,10 @@ def test_an_operation_says_what_may_go_wrong(client):
 
     create = described["POST /tasks"]["responses"]
     assert set(create) == {"201", "400", "401", "411", "413", "415", "422", "500", "503"}
-    assert set(described["GET /tasks/{task_id}"]["responses"]) == {
-        "200",
-        "401",
-        "404",
-        "500",
-        "503",
-    }
+    read = described["GET /tasks/{task_id}"]["responses"]
+    assert set(read) == {"200", "401", "404", "411", "413", "500", "503"}
+    health = described["GET /health"]["responses"]["503"]["content"]
+    assert health["application/json"]["example"]["status"] == "unhealthy"
     assert set(described["POST /auth/register"]["responses"]) >= {"201", "409", "422"}
     assert "WWW-Authenticate" in create["401"]["headers"]
     assert "Retry-After" in create["503"]["headers"]
@@ -69,6 +66,10 @@ def test_what_validates_is_what_is_described(client):
     assert (title["minLength"], title["maxLength"]) == (1, 500)
     assert schemas["TaskInput"]["required"] == ["title"]
     assert "required" not in schemas["TaskPatch"]
+    assert not [
+        name for name, field in schemas["TaskPatch"]["properties"].items() if "default" in field
+    ]
+    assert set(SERVER_WRITTEN) < set(schemas["TaskInput"]["properties"])
     assert schemas["TaskInput"]["properties"]["order"]["minimum"] == -(2**31)
     assert schemas["Registration"]["properties"]["password"]["minLength"] == 8
     assert set(schemas["Task"]["required"]) == {

@@ -85,6 +85,22 @@ def test_a_hash_brought_from_elsewhere_works_and_is_renewed(client, alice, round
     assert log_in(client).status_code == 200
 
 
+@pytest.mark.parametrize("length", [72, 73, 256])
+def test_a_bcrypt_hash_counts_the_first_72_bytes_as_it_always_did(client, alice, sql, length):
+    import bcrypt
+
+    password = "p" * length
+    foreign = bcrypt.hashpw(password[:72].encode(), bcrypt.gensalt(4)).decode()
+    sql("UPDATE users SET password_hash = :hash", hash=foreign)
+
+    assert_problem(log_in(client, password="q" * length), 401, "credentials_invalid")
+    assert log_in(client, password=password).status_code == 200
+    # From now on every byte counts.
+    assert log_in(client, password=password).status_code == 200
+    changed = password[:-1] + "?"
+    assert_problem(log_in(client, password=changed), 401, "credentials_invalid")
+
+
 @pytest.mark.parametrize("stored", [None, "", "md5$plain"])
 def test_an_account_without_a_usable_hash_has_no_password(client, alice, stored, sql):
     sql("UPDATE users SET password_hash = :hash", hash=stored)
@@ -92,11 +108,11 @@ def test_an_account_without_a_usable_hash_has_no_password(client, alice, stored,
     assert_problem(log_in(client), 401, "credentials_invalid")
 
 
-def test_when_too_many_hash_at_once_the_rest_are_asked_to_wait(client, alice, monkeypatch):
-    monkeypatch.setattr(passwords, "_places", threading.BoundedSemaphore(1))
+def test_when_too_many_hash_at_once_the_rest_are_asked_to_wait(app, client, alice, monkeypatch):
+    monkeypatch.setitem(app.extensions, "taskapi.passwords", threading.BoundedSemaphore(1))
     monkeypatch.setattr(passwords, "_PATIENCE_SECONDS", 0.05)
 
-    with passwords._place():
+    with app.app_context(), passwords._place():
         response = log_in(client)
 
     assert_problem(response, 503, "busy")

@@ -101,10 +101,18 @@ def test_a_server_whose_starter_was_killed_is_taken_over(tmp_path):
 
 
 def test_a_second_service_on_the_same_data_shares_the_server(tmp_path):
+    with running_service(tmp_path) as first, running_service(tmp_path) as second:
+        assert Caller(second, "ada@example.com").call("GET", "/tasks").status_code == 200
+        first.stop()
+        second.wait_until("/health", 200)
+    assert processes_in(tmp_path) == []
+
+
+def test_the_first_goes_on_when_the_second_ends(tmp_path):
     with running_service(tmp_path) as first:
         ada = Caller(first, "ada@example.com")
-        with running_service(tmp_path) as second:
-            assert Caller(second, "ada@example.com").call("GET", "/tasks").status_code == 200
+        with running_service(tmp_path):
+            pass
         assert ada.call("GET", "/tasks").status_code == 200
 
 
@@ -141,7 +149,7 @@ def test_wrong_settings_are_a_line_each():
 def test_without_the_wheel_it_says_what_to_do(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("EMBEDDED_POSTGRES_DIR", str(tmp_path / "postgres"))
     monkeypatch.setenv("PORT", str(free_port()))
-    monkeypatch.setattr("taskapi.embedded.find_spec", lambda _name: None)
+    monkeypatch.setattr("taskapi.embedded.programs.find_spec", lambda _name: None)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
 
     assert main([]) == 1
@@ -151,24 +159,22 @@ def test_without_the_wheel_it_says_what_to_do(tmp_path, monkeypatch, capsys):
     assert "requirements-dev.txt" in line
 
 
-def test_a_directory_with_other_files_is_left_alone(tmp_path):
-    (tmp_path / "postgres").mkdir()
-    (tmp_path / "postgres" / "photo.jpg").write_text("me")
-    run = run_cli(PORT=str(free_port()), EMBEDDED_POSTGRES_DIR=str(tmp_path / "postgres"))
+def test_a_directory_with_other_files_is_one_clear_line(tmp_path):
+    (tmp_path / "photo.jpg").write_text("me")
+    run = run_cli(PORT=str(free_port()), EMBEDDED_POSTGRES_DIR=str(tmp_path))
 
     assert run.returncode == 1
-    assert (tmp_path / "postgres" / "photo.jpg").read_text() == "me"
-    assert "EMBEDDED_POSTGRES_DIR" in run.stderr.splitlines()[-1]
+    [line] = run.stderr.splitlines()
+    assert "EMBEDDED_POSTGRES_DIR" in line
 
 
-def test_a_path_that_is_too_long_for_a_socket_works(tmp_path):
-    directory = tmp_path / ("long" * 20) / ("path" * 20)
+def test_a_place_where_nothing_can_be_is_one_clear_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    run = run_cli(PORT=str(free_port()), EMBEDDED_POSTGRES_DIR=str(tmp_path / "file" / "below"))
 
-    with embedded.running(directory / "postgres") as url:
-        import psycopg2
-
-        psycopg2.connect(url.replace("+psycopg2", "")).close()
-        assert "/taskapi-" in url
+    assert run.returncode == 1
+    [line] = run.stderr.splitlines()
+    assert str(tmp_path / "file") in line
 
 
 def test_help_explains_itself():
@@ -203,6 +209,45 @@ def test_a_refused_migration_stops_the_start_with_its_reason(new_database, tmp_p
 
     assert run.returncode == 1
     assert "row-level security is not in force on tasks" in run.stderr.splitlines()[-1]
+
+
+def test_migrating_a_database_that_is_away_is_a_failure():
+    run = run_cli(
+        "--migrate-only",
+        DATABASE_URL="postgresql://nobody@127.0.0.1:9/nothing",
+        JWT_SECRET_KEY="k" * 32,
+    )
+
+    assert run.returncode == 1
+    assert "refused" in run.stderr
+
+
+def test_it_stops_in_order_when_nobody_reads_what_it_says(tmp_path):
+    with running_service(tmp_path, http_proxy="http://127.0.0.1:9") as service:
+        assert "is running" in service.log.read_text()
+    log = tmp_path / "service.log"
+    log.unlink()
+    log.symlink_to("/dev/full")
+
+    with running_service(tmp_path) as service:
+        ada = Caller(service, "ada@example.com")
+        assert ada.call("POST", "/tasks", json={"title": "a"}).status_code == 201
+
+    assert processes_in(tmp_path) == []
+
+
+def test_when_gunicorn_dies_all_of_it_ends_with_a_word(tmp_path):
+    with running_service(tmp_path) as service:
+        [gunicorn] = [
+            process
+            for process in psutil.Process(service.process.pid).children()
+            if "gunicorn" in " ".join(process.cmdline())
+        ]
+        gunicorn.kill()
+        assert service.process.wait(timeout=15) == 1
+
+    assert "gunicorn has ended by itself, with status -9" in service.log.read_text()
+    assert processes_in(tmp_path) == []
 
 
 def test_it_starts_without_its_database_and_goes_on_when_that_is_there(tmp_path):

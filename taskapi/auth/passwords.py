@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
+from flask import Flask, current_app
 from pwdlib import PasswordHash
 from pwdlib.exceptions import UnknownHashError
 from pwdlib.hashers.argon2 import Argon2Hasher
 from pwdlib.hashers.bcrypt import BcryptHasher
 
+from taskapi.config import Settings
 from taskapi.exceptions import Busy
 
 SHORTEST = 8
@@ -26,9 +28,17 @@ _HASHES = PasswordHash(
 _DECOY = _HASHES.hash("what a stranger's password is compared with")
 _PATIENCE_SECONDS = 5
 
-# A hash occupies a core for its whole length: more of them at once than there are cores
-# finish no sooner, and would leave none for the other requests.
-_places = threading.BoundedSemaphore(max(1, (os.cpu_count() or 1)))
+_LONGEST_FOR_BCRYPT = 72  # bytes; all that it has ever looked at
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Bound how many passwords are hashed at the same time.
+
+    A hash occupies a core for its whole length: more of them at once than there are cores
+    finish no sooner, and would leave none for the other requests.
+    """
+    cores = max(1, (os.cpu_count() or 1) // settings.web_concurrency)
+    app.extensions["taskapi.passwords"] = threading.BoundedSemaphore(cores)
 
 
 def hash_password(password: str) -> str:
@@ -44,6 +54,10 @@ def verify_password(password: str, password_hash: str | None) -> tuple[bool, str
     """
     with _place():
         try:
+            if (password_hash or "").startswith("$2"):
+                start = password.encode()[:_LONGEST_FOR_BCRYPT]
+                matches = _HASHES.verify(start, password_hash or "")
+                return matches, _HASHES.hash(password) if matches else None
             matches, updated = _HASHES.verify_and_update(password, password_hash or _DECOY)
         except UnknownHashError:
             return False, None
@@ -57,12 +71,13 @@ def is_common(password: str) -> bool:
 
 @contextmanager
 def _place() -> Iterator[None]:
-    if not _places.acquire(timeout=_PATIENCE_SECONDS):
+    places: threading.BoundedSemaphore = current_app.extensions["taskapi.passwords"]
+    if not places.acquire(timeout=_PATIENCE_SECONDS):
         raise Busy
     try:
         yield
     finally:
-        _places.release()
+        places.release()
 
 
 @cache

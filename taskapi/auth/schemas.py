@@ -104,7 +104,9 @@ class TokenPair(Schema):
             "example": "eyJhbGciOiJIUzI1NiJ9.eyJzaWQiOiIwMTkzNmIyZSJ9.vwXk2Lrd",
         },
     )
-    token_type = fields.Constant("Bearer", required=True)
+    token_type = fields.Constant(
+        "Bearer", required=True, metadata={"type": "string", "enum": ["Bearer"]}
+    )
     expires_in = fields.Integer(
         required=True,
         metadata={"description": "Seconds until the access token expires.", "example": 900},

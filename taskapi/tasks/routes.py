@@ -32,7 +32,7 @@ def list_tasks(query: dict[str, Any]) -> Any:
     `next_cursor` fetches the page that follows; it is null on the last one. A task that
     exists from the first page to the last is on exactly one of them.
     """
-    tasks, last = service.list_tasks(g.actor, query["limit"], query["cursor"])
+    tasks, last = service.list_tasks(g.actor, query["limit"], query.get("cursor"))
     return {"tasks": tasks, "next_cursor": encode_cursor(last) if last else None}
 
 

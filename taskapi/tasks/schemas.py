@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import binascii
+import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Any
 from uuid import UUID
@@ -17,6 +17,7 @@ SERVER_WRITTEN = ("id", "user_id", "version", "created_at", "updated_at", "compl
 """Accepted and ignored, so that a client may send back what it has read."""
 
 _INT32 = 2**31
+_CURSOR = "^[A-Za-z0-9_-]{21}[AQgw]$"  # 16 bytes in base64url: two bits remain of the last.
 _EXAMPLE_ID = "01936b2e-8f3a-7c41-9d52-3b1f0a6e4c77"
 
 
@@ -54,11 +55,15 @@ class Cursor(Coded):
         "invalid": "This is not a cursor that this list gave out; start without one.",
     }
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.metadata = {"type": "string", "pattern": _CURSOR, **self.metadata}
+
     def _deserialize(self, value: Any, *_args: Any, **_kwargs: Any) -> UUID:
-        try:
-            return UUID(bytes=urlsafe_b64decode(value + "=="))
-        except (binascii.Error, ValueError):
-            raise self.make_error("invalid") from None
+        # The decoder itself would pass over characters that are not of its alphabet.
+        if not re.fullmatch(_CURSOR, value):
+            raise self.make_error("invalid")
+        return UUID(bytes=urlsafe_b64decode(value + "=="))
 
 
 def encode_cursor(task_id: UUID) -> str:
@@ -68,7 +73,7 @@ def encode_cursor(task_id: UUID) -> str:
 
 class TaskListQuery(Input):
     limit = Integer(1, 200, in_text=True, load_default=50)
-    cursor = Cursor(load_default=None, metadata={"type": "string"})
+    cursor = Cursor()
 
 
 class Task(Schema):

@@ -2,12 +2,14 @@
 
 Every write is one statement, which takes the next number of its owner's change counter
 before it touches a task: that number is the task's version, the counter's row lock makes
-the numbers commit in order, and no two writes can wait for each other in a circle.
+the numbers commit in order, and no two writes can wait for each other in a circle. The time
+of the change is read behind the same lock, so that times follow versions.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import structlog
@@ -24,6 +26,14 @@ _COLUMNS = (
     *(Task.completed_at.is_not(None).label("completed"), Task.completed_at),
     *(Task.order, Task.created_at, Task.updated_at, Task.version),
 )
+
+
+class Change(NamedTuple):
+    """The number of a change among those of its owner, and when it was its turn."""
+
+    number: ColumnElement[int]
+    time: ColumnElement[datetime]
+
 
 log = structlog.get_logger()
 
@@ -54,6 +64,7 @@ def create_task(
     order: int = 0,
 ) -> dict[str, Any]:
     """Add a task."""
+    change = _next_change(actor)
     [task] = execute(
         insert(Task)
         .values(
@@ -61,9 +72,11 @@ def create_task(
             user_id=actor.user_id,
             title=title,
             description=description,
-            completed_at=func.now() if completed else None,
+            completed_at=change.time if completed else None,
             order=order,
-            version=_next_number(actor),
+            created_at=change.time,
+            updated_at=change.time,
+            version=change.number,
         )
         .returning(*_COLUMNS),
         acting_as=actor,
@@ -76,15 +89,16 @@ def update_task(actor: Actor, task_id: UUID, changes: dict[str, Any]) -> dict[st
     """Change the fields that `changes` names, and no others. Raises `TaskNotFound`."""
     if not changes:
         return get_task(actor, task_id)
-    values = dict(changes)
+    change, values = _next_change(actor), dict(changes)
     if "completed" in values:
-        values["completed_at"] = _completed_at(values.pop("completed"))
-    return _update(actor, task_id, values)
+        values["completed_at"] = _completed_at(values.pop("completed"), change)
+    return _update(actor, task_id, change, values)
 
 
 def complete_task(actor: Actor, task_id: UUID, completed: bool | None) -> dict[str, Any]:
     """Complete a task, reopen it, or with None do the other. Raises `TaskNotFound`."""
-    return _update(actor, task_id, {"completed_at": _completed_at(completed)})
+    change = _next_change(actor)
+    return _update(actor, task_id, change, {"completed_at": _completed_at(completed, change)})
 
 
 def delete_task(actor: Actor, task_id: UUID) -> None:
@@ -92,7 +106,7 @@ def delete_task(actor: Actor, task_id: UUID) -> None:
     _the_only(
         execute(
             delete(Task)
-            .where(*_is_own(actor, task_id), _next_number(actor).is_not(None))
+            .where(*_is_own(actor, task_id), _next_change(actor).number.is_not(None))
             .returning(Task.id),
             acting_as=actor,
         )
@@ -100,12 +114,12 @@ def delete_task(actor: Actor, task_id: UUID) -> None:
     log.info("task_deleted", user_id=actor.user_id, task_id=task_id)
 
 
-def _update(actor: Actor, task_id: UUID, values: dict[str, Any]) -> dict[str, Any]:
+def _update(actor: Actor, task_id: UUID, change: Change, values: dict[str, Any]) -> dict[str, Any]:
     task = _the_only(
         execute(
             update(Task)
             .where(*_is_own(actor, task_id))
-            .values(**values, updated_at=func.now(), version=_next_number(actor))
+            .values(**values, updated_at=change.time, version=change.number)
             .returning(*_COLUMNS),
             acting_as=actor,
         )
@@ -119,22 +133,24 @@ def _is_own(actor: Actor, task_id: UUID) -> tuple[ColumnElement[bool], ...]:
     return Task.user_id == actor.user_id, Task.id == task_id
 
 
-def _next_number(actor: Actor) -> ColumnElement[int]:
+def _next_change(actor: Actor) -> Change:
     counter = (
         update(User)
         .where(User.id == actor.user_id)
         .values(change_seq=User.change_seq + 1)
-        .returning(User.change_seq)
+        .returning(User.change_seq, func.clock_timestamp().label("time"))
         .cte("counter")
     )
-    return select(counter.c.change_seq).scalar_subquery()
+    return Change(
+        select(counter.c.change_seq).scalar_subquery(), select(counter.c.time).scalar_subquery()
+    )
 
 
-def _completed_at(completed: bool | None) -> ColumnElement[Any]:
+def _completed_at(completed: bool | None, change: Change) -> ColumnElement[Any]:
     """Say when the task was completed: a completed task keeps its first time."""
     if completed is None:
-        return case((Task.completed_at.is_(None), func.now()), else_=null())
-    return func.coalesce(Task.completed_at, func.now()) if completed else null()
+        return case((Task.completed_at.is_(None), change.time), else_=null())
+    return func.coalesce(Task.completed_at, change.time) if completed else null()
 
 
 def _the_only(tasks: list[dict[str, Any]]) -> dict[str, Any]:

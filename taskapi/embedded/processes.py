@@ -1,0 +1,119 @@
+"""The processes of a server: which they are, who started them, and not being interrupted."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from taskapi.embedded.programs import socket_dir
+
+if TYPE_CHECKING:
+    # Comes with the wheel, so a production machine has neither.
+    import psutil
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def is_running(directory: Path) -> bool:
+    """Whether a server works on this data directory."""
+    import psutil
+
+    try:
+        pid = int((directory / "postmaster.pid").read_text().split()[0])
+        return _works_in(directory, psutil.Process(pid))
+    except (FileNotFoundError, IndexError, ValueError, psutil.Error):
+        return False
+
+
+def has_leftovers(directory: Path) -> bool:
+    """Whether processes of a server remain, which may have lost their first one."""
+    import psutil
+
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if _works_in(directory, process):
+                return True
+    return False
+
+
+def _works_in(directory: Path, process: psutil.Process) -> bool:
+    import psutil
+
+    # A zombie keeps its number, and every PostgreSQL process works in its data directory.
+    if process.name() != "postgres" or process.status() == psutil.STATUS_ZOMBIE:
+        return False
+    try:
+        return process.cwd() == str(directory)
+    except psutil.AccessDenied:
+        # Root without the right to look, as in a container: the first process says where it
+        # listens, and one that has lost its first process may be ours.
+        where = [part for part in process.cmdline() if "unix_socket_directories" in part]
+        if where:
+            return str(socket_dir(directory)) in where[0]
+        parent = process.parent()
+        return parent is None or parent.name() != "postgres"
+
+
+def beside(directory: Path, suffix: str) -> Path:
+    """Return a file of ours that belongs to this data directory."""
+    return directory.with_name(f"{directory.name}.{suffix}")
+
+
+def starter_file(directory: Path) -> Path:
+    """Return the file that names the process which started the server and will stop it."""
+    return beside(directory, "starter-pid")
+
+
+def is_starter(directory: Path) -> bool:
+    """Whether this process started the server."""
+    return _starter(directory) == os.getpid()
+
+
+def has_starter(directory: Path) -> bool:
+    """Whether the process that started the server is there to stop it."""
+    import psutil
+
+    pid = _starter(directory)
+    return pid is not None and psutil.pid_exists(pid)
+
+
+def _starter(directory: Path) -> int | None:
+    try:
+        return int(starter_file(directory).read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+@contextmanager
+def start_lock(directory: Path) -> Iterator[None]:
+    """Let one process at a time start the server of this directory."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with beside(directory, "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hear of a stop signal only when what is under way has been done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _frame: heard.append(number))
+        for number in STOP_SIGNALS
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if heard:
+            os.kill(os.getpid(), heard[0])
