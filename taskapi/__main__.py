@@ -28,27 +28,40 @@ class CannotStart(Exception):
     """`str()` says why, and what to do."""
 
 
+class StopSignal:
+    """Remembers that somebody said stop: Ctrl-C, an operator, or the end of the terminal.
+
+    The way of Python, to raise an exception wherever the program is, can leave processes
+    behind, and an exception that is raised in a finaliser is lost.
+    """
+
+    def __init__(self) -> None:
+        self.heard = False
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._hear)
+
+    def _hear(self, *_: object) -> None:
+        self.heard = True
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the service until it is told to stop; return the exit status."""
     options = _parser().parse_args(arguments)
-    for number in embedded.STOP_SIGNALS:
-        # Whoever says stop is treated like Ctrl-C, which a shell's background job ignores.
-        signal.signal(number, signal.default_int_handler)
+    stop = StopSignal()
     try:
         settings = Settings.from_environment()
         if not options.migrate_only:
             _require_free_port(settings)
         with _database(settings):
-            _migrate(settings, may_wait=not options.migrate_only)
-            return 0 if options.migrate_only else _serve(settings)
+            if not stop.heard:
+                _migrate(settings, may_wait=not options.migrate_only)
+            return 0 if options.migrate_only or stop.heard else _serve(settings, stop)
     except SettingsError as error:
         _tell(f"taskapi cannot start, these settings are wrong:\n{error}")
         return 2
     except (CannotStart, embedded.EmbeddedPostgresError, OSError) as error:
         _tell(f"taskapi cannot start: {error}")
         return 1
-    except KeyboardInterrupt:
-        return 0
 
 
 def _tell(message: str) -> None:
@@ -127,7 +140,7 @@ def _migrate(settings: Settings, *, may_wait: bool) -> None:
             db.engine.dispose()
 
 
-def _serve(settings: Settings) -> int:
+def _serve(settings: Settings, stop: StopSignal) -> int:
     # In a session of its own: a terminal's Ctrl-C is for us, who stop it gracefully.
     gunicorn = subprocess.Popen(
         [sys.executable, "-m", "gunicorn", "--config", str(_GUNICORN_CONFIG)],
@@ -136,15 +149,17 @@ def _serve(settings: Settings) -> int:
     )
     is_announced = False
     try:
-        while gunicorn.poll() is None:
+        while not stop.heard:
+            if gunicorn.poll() is not None:
+                _tell(f"gunicorn has ended by itself, with status {gunicorn.returncode}.")
+                return 1
             if settings.embedded_postgres_dir:
                 embedded.ensure_running(settings.embedded_postgres_dir)
             if not is_announced and (is_announced := _answers(settings)):
                 _announce(settings)
             with suppress(subprocess.TimeoutExpired):
-                gunicorn.wait(timeout=0.5 if is_announced else 0.05)
-        _tell(f"gunicorn has ended by itself, with status {gunicorn.returncode}.")
-        return 1
+                gunicorn.wait(timeout=0.2 if is_announced else 0.05)
+        return 0
     finally:
         _stop(gunicorn)
 
@@ -177,9 +192,6 @@ def _announce(settings: Settings) -> None:
 
 
 def _stop(gunicorn: subprocess.Popen[bytes]) -> None:
-    for number in embedded.STOP_SIGNALS:
-        # Stopping is under way and bounded; impatience must not cut it in half.
-        signal.signal(number, signal.SIG_IGN)
     if gunicorn.poll() is None:
         gunicorn.terminate()
         _tell("\nStopping: finishing what is in flight.")

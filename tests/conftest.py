@@ -19,15 +19,6 @@ from tests.people import Person, register
 from tests.service import make_settings
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--fuzz-examples",
-        type=int,
-        default=25,
-        help="how many cases schemathesis makes for each operation",
-    )
-
-
 @pytest.fixture(autouse=True, scope="session")
 def _no_settings_of_the_developer() -> None:
     """The tests mean the defaults, whatever the shell that runs them has set."""

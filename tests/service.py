@@ -77,7 +77,11 @@ class Service:
         started = time.monotonic()
         if self.process.poll() is None:
             self.process.send_signal(number)
-        self.process.wait(timeout=20)
+        try:
+            self.process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise AssertionError(f"it did not stop: {self.log.read_text()[-3000:]}") from None
         return time.monotonic() - started
 
 

@@ -2,9 +2,7 @@
 
 import os
 import shutil
-import signal
 import threading
-import time
 
 import psutil
 import psycopg2
@@ -116,19 +114,6 @@ def test_a_socket_directory_that_somebody_made_before_us_is_refused(tmp_path):
         programs.provide_socket_dir(tmp_path / "sockets")
 
     assert victim.stat().st_uid == before.st_uid
-
-
-def test_a_stop_that_comes_while_it_starts_is_heard_when_it_has_started(tmp_path):
-    directory = tmp_path / "data"
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM))
-    timer.start()
-    with pytest.raises(KeyboardInterrupt), embedded.running(directory):
-        time.sleep(10)
-    signal.signal(signal.SIGTERM, previous)
-
-    assert not embedded.is_running(directory)
-    assert not list(tmp_path.glob(".initdb-*"))
 
 
 def test_the_processes_are_known_without_the_right_to_look_at_them(tmp_path, monkeypatch):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import secrets
-import sys
 from typing import Any
 from uuid import UUID
 
@@ -20,17 +20,15 @@ pytestmark = pytest.mark.service
 PLACEHOLDER = "Bearer a-token-that-fits"
 
 
-def examples() -> int:
-    """Read how many cases each operation gets: the tests are made before options are."""
-    given = [word for word in sys.argv if word.startswith("--fuzz-examples=")]
-    return int(given[0].partition("=")[2]) if given else 25
-
-
 def load_schema() -> schemathesis.BaseSchema:
     """Describe the service without running it: pytest collects before anything runs."""
     config = schemathesis.Config.from_dict({})  # Of no schemathesis.toml that lies around.
-    # The same cases in every run: a failure is a change of ours and not bad luck.
-    config.projects.default.generation.update(max_examples=examples(), deterministic=True)
+    # Without a search at length the cases are the same in every run: a failure then is a
+    # change of ours and not bad luck.
+    at_length = os.environ.get("FUZZ_EXAMPLES")
+    config.projects.default.generation.update(
+        max_examples=int(at_length or 25), deterministic=not at_length
+    )
     app = create_app(make_settings(database_url="postgresql+psycopg2://127.0.0.1:9/none"))
     return schemathesis.openapi.from_dict(build_document(app), config=config)
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ import requests
 
 from taskapi import embedded
 from taskapi.__main__ import main
-from tests.service import Caller, free_port, run_cli, running_service
+from tests.service import ROOT, Caller, free_port, run_cli, running_service
 
 pytestmark = pytest.mark.service
 
@@ -65,6 +66,24 @@ def test_it_stops_within_ten_seconds_and_leaves_no_process_behind(tmp_path, numb
     assert service.process.returncode == 0
     assert processes_in(tmp_path) == []
     assert "Traceback" not in service.log.read_text()
+
+
+@pytest.mark.parametrize("tenths", range(4, 24, 4))
+def test_a_stop_in_the_middle_of_the_first_start_leaves_nothing_behind(tmp_path, tenths):
+    environment = {
+        **os.environ,
+        "EMBEDDED_POSTGRES_DIR": str(tmp_path / "postgres"),
+        "PORT": str(free_port()),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "taskapi"], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
+    )
+    time.sleep(tenths / 10)  # Wherever it is by then: that is what this is about.
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=20)
+
+    assert processes_in(tmp_path) == []
+    assert not list(tmp_path.glob(".initdb-*"))
 
 
 def test_it_comes_back_after_everything_was_killed(tmp_path):

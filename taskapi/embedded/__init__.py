@@ -17,7 +17,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 from taskapi.embedded.processes import (
-    STOP_SIGNALS,
     beside,
     has_leftovers,
     has_starter,
@@ -25,7 +24,6 @@ from taskapi.embedded.processes import (
     is_starter,
     start_lock,
     starter_file,
-    uninterrupted,
 )
 from taskapi.embedded.programs import (
     EmbeddedPostgresError,
@@ -38,7 +36,6 @@ from taskapi.embedded.programs import (
 )
 
 __all__ = [
-    "STOP_SIGNALS",
     "EmbeddedPostgresError",
     "ensure_running",
     "is_running",
@@ -103,7 +100,7 @@ def ensure_running(directory: Path) -> None:
     if is_running(directory) and has_starter(directory):
         return
     _refuse_foreign(directory)
-    with uninterrupted(), start_lock(directory):
+    with start_lock(directory):
         if not is_running(directory) or not has_starter(directory):
             starter_file(directory).write_text(str(os.getpid()))
             if not (directory / "PG_VERSION").exists():
@@ -113,11 +110,10 @@ def ensure_running(directory: Path) -> None:
 
 def stop(directory: Path) -> None:
     """Stop the server: open transactions are rolled back, all that was committed stays."""
-    with uninterrupted():
-        for mode in ("fast", "immediate"):
-            if is_running(directory):
-                run("pg_ctl", "-m", mode, "-w", "-t", "5", "stop", data=directory)
-        starter_file(directory).unlink(missing_ok=True)
+    for mode in ("fast", "immediate"):
+        if is_running(directory):
+            run("pg_ctl", "-m", mode, "-w", "-t", "5", "stop", data=directory)
+    starter_file(directory).unlink(missing_ok=True)
 
 
 def _start(directory: Path) -> None:

@@ -1,11 +1,9 @@
-"""The processes of a server: which they are, who started them, and not being interrupted."""
+"""The processes of a server: which they are, and who started them."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,8 +14,6 @@ from taskapi.embedded.programs import socket_dir
 if TYPE_CHECKING:
     # Comes with the wheel, so a production machine has neither.
     import psutil
-
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def is_running(directory: Path) -> bool:
@@ -97,23 +93,3 @@ def start_lock(directory: Path) -> Iterator[None]:
     with beside(directory, "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Hear of a stop signal only when what is under way has been done."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    heard: list[int] = []
-    handlers = {
-        number: signal.signal(number, lambda number, _frame: heard.append(number))
-        for number in STOP_SIGNALS
-    }
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        if heard:
-            os.kill(os.getpid(), heard[0])
