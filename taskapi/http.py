@@ -8,10 +8,7 @@ from typing import Any
 import orjson
 from flask import Flask, Response, request
 from flask.json.provider import JSONProvider
-from werkzeug.exceptions import (
-    LengthRequired,
-    RequestEntityTooLarge,
-)
+from werkzeug.exceptions import LengthRequired, RequestEntityTooLarge
 
 from taskapi.config import BODY_LIMIT
 
