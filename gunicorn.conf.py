@@ -1,12 +1,18 @@
 """How gunicorn serves taskapi; whatever an operator may choose comes from the settings."""
 
 import logging
+import sys
 from pathlib import Path
+from typing import Any
 
-from taskapi.config import Settings
+from taskapi.__main__ import CannotStart, prepare_database
+from taskapi.config import Settings, SettingsError
 from taskapi.logs import library_handler
 
-settings = Settings.from_environment()
+try:
+    settings = Settings.from_environment()
+except SettingsError as error:
+    sys.exit(f"taskapi cannot start, these settings are wrong:\n{error}")
 
 wsgi_app = "wsgi:app"
 host = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -45,3 +51,11 @@ logconfig_dict = {
         }
     },
 }
+
+
+def on_starting(_server: Any) -> None:
+    """Bring the database up to date before the workers start, or say why that cannot be."""
+    try:
+        prepare_database(settings, may_wait=True)
+    except CannotStart as error:
+        sys.exit(f"taskapi cannot start: {error}")

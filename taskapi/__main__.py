@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import socket
@@ -52,9 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = Settings.from_environment()
         if not options.migrate_only:
             _require_free_port(settings)
-        with _database(settings):
-            if not stop.heard:
-                _migrate(settings, may_wait=not options.migrate_only)
+        with _database(settings, stop):
+            if options.migrate_only and not stop.heard:
+                prepare_database(settings, may_wait=False)
             return 0 if options.migrate_only or stop.heard else _serve(settings, stop)
     except SettingsError as error:
         _tell(f"taskapi cannot start, these settings are wrong:\n{error}")
@@ -108,20 +109,26 @@ def _require_free_port(settings: Settings) -> None:
             probe.bind(address)
             probe.listen()
         except OSError as error:
+            mends = {
+                errno.EADDRNOTAVAIL: "HOST must be an address of this machine.",
+                errno.EACCES: "Choose a port above 1023: PORT=8000.",
+            }
+            another = f"Stop what uses it, or choose another: PORT={settings.port % 65535 + 1}."
             raise CannotStart(
                 f"port {settings.port} of {settings.host} cannot be used ({error.strerror}). "
-                f"Stop what uses it, or choose another: PORT={settings.port % 65535 + 1}."
+                f"{mends.get(error.errno or 0, another)}"
             ) from None
 
 
 @contextmanager
-def _database(settings: Settings) -> Iterator[None]:
+def _database(settings: Settings, stop: StopSignal) -> Iterator[None]:
     directory = settings.embedded_postgres_dir
-    with embedded.running(directory) if directory else nullcontext():
+    with embedded.running(directory, lambda: not stop.heard) if directory else nullcontext():
         yield
 
 
-def _migrate(settings: Settings, *, may_wait: bool) -> None:
+def prepare_database(settings: Settings, *, may_wait: bool) -> None:
+    """Migrate and verify. Raises `CannotStart`, though not for an outage if that `may_wait`."""
     app = create_app(settings)
     with app.app_context():
         try:
@@ -151,7 +158,8 @@ def _serve(settings: Settings, stop: StopSignal) -> int:
     try:
         while not stop.heard:
             if gunicorn.poll() is not None:
-                _tell(f"gunicorn has ended by itself, with status {gunicorn.returncode}.")
+                if is_announced:  # Before that, it has said itself why it cannot start.
+                    _tell(f"gunicorn has ended by itself, with status {gunicorn.returncode}.")
                 return 1
             if settings.embedded_postgres_dir:
                 embedded.ensure_running(settings.embedded_postgres_dir)

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import psycopg2
 from environs import Env, EnvValidationError
 from marshmallow import ValidationError
 from marshmallow.validate import Length, OneOf, Range
+from psycopg2.extensions import parse_dsn
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -129,11 +131,18 @@ class Settings:
                 embedded_postgres_dir=None,
                 jwt_secret_key=jwt_secret_key,
             )
+        try:
+            jwt_secret_key = jwt_secret_key or embedded.signing_key(embedded_dir)
+        except OSError as error:
+            reason = f"cannot be used: {error.filename}: {error.strerror}."
+            raise SettingsError({"EMBEDDED_POSTGRES_DIR": [reason]}) from None
+        except embedded.EmbeddedPostgresError as error:
+            raise SettingsError({"EMBEDDED_POSTGRES_DIR": [str(error)]}) from None
         return cls(
             **values,
             database_url=embedded.url(embedded_dir),
             embedded_postgres_dir=embedded_dir,
-            jwt_secret_key=jwt_secret_key or embedded.signing_key(embedded_dir),
+            jwt_secret_key=jwt_secret_key,
         )
 
 
@@ -145,7 +154,9 @@ def _with_driver(url: str) -> str:
 def _is_postgresql_url(value: str) -> None:
     try:
         driver = make_url(_with_driver(value)).drivername if value else _DRIVER
-    except (ArgumentError, ValueError):
+        # libpq itself says whether it knows each option.
+        parse_dsn(_with_driver(value).replace(_DRIVER, "postgresql", 1))
+    except (ArgumentError, ValueError, psycopg2.Error):
         driver = None
     if driver != _DRIVER:
         # The value itself is not repeated: it may hold a password.

@@ -10,6 +10,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from flask import current_app
+from psycopg2.errors import InsufficientPrivilege
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
@@ -39,8 +40,13 @@ _ISOLATION = text(f"""
        AND (coalesce(qual, with_check) NOT LIKE '%taskapi.user_id%'
             OR coalesce(with_check, qual) NOT LIKE '%taskapi.user_id%')
     UNION ALL
-    SELECT 'the tables are missing' WHERE to_regclass('tasks') IS NULL
+    SELECT 'the tables are missing, `python -m taskapi --migrate-only` makes them'
+     WHERE to_regclass('tasks') IS NULL
 """)
+
+_OWNERSHIP = (
+    "The role of DATABASE_URL must own the database (or at least may create in its schema)."
+)
 
 log = structlog.get_logger()
 
@@ -57,6 +63,8 @@ def prepare(engine: Engine) -> None:
     except (PermissionError, DBAPIError, CommandError) as error:
         # Of a refusal by PostgreSQL, its own words without the statement.
         cause = getattr(error, "orig", None) or error
+        if isinstance(cause, InsufficientPrivilege):
+            cause = PermissionError(f"{str(cause).strip()}\n{_OWNERSHIP}")
         log.error("database_not_fit", reason=str(cause).strip())
         raise DatabaseNotReady from cause
 

@@ -2,7 +2,10 @@
 
 import os
 import shutil
+import subprocess
+import tempfile
 import threading
+from pathlib import Path
 
 import psutil
 import psycopg2
@@ -156,3 +159,25 @@ def test_without_setpriv_root_is_told_what_to_do(tmp_path, monkeypatch):
 
     with pytest.raises(embedded.EmbeddedPostgresError, match="DATABASE_URL"):
         programs.run("initdb", "--version")
+
+
+@as_root
+def test_the_postgresql_of_another_user_is_not_taken_for_a_leftover(tmp_path, monkeypatch):
+    def refuse(process):
+        raise psutil.AccessDenied(process.pid)
+
+    monkeypatch.setattr(psutil.Process, "cwd", refuse)
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        program = shutil.copy("/bin/sleep", Path(name) / "postgres")
+        stranger = subprocess.Popen([program, "30"], user=65533, cwd="/")
+        try:
+            assert not processes.has_leftovers(tmp_path / "data")
+        finally:
+            stranger.kill()
+            stranger.wait()
+
+
+def test_a_long_recovery_is_not_waited_for_when_nobody_wants_the_server_any_more(tmp_path):
+    with embedded.running(tmp_path / "data", is_wanted=lambda: False):
+        assert not embedded.is_running(tmp_path / "data")

@@ -141,7 +141,7 @@ def test_an_ordinary_owner_role_serves_and_is_bound_to_ask_an_administrator_firs
             prepare()
         advice = str(refusal.value.__cause__)
         assert f"GRANT taskapi_user TO {name};" in advice
-        assert "CREATE ROLE taskapi_user NOLOGIN NOBYPASSRLS;" in advice
+        assert "CREATE ROLE" not in advice  # It is there already: another database has made it.
 
         cursor.execute(f"GRANT taskapi_user TO {name}")
         prepare()

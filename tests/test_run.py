@@ -179,21 +179,46 @@ def test_without_the_wheel_it_says_what_to_do(tmp_path, monkeypatch, capsys):
 
 
 def test_a_directory_with_other_files_is_one_clear_line(tmp_path):
-    (tmp_path / "photo.jpg").write_text("me")
-    run = run_cli(PORT=str(free_port()), EMBEDDED_POSTGRES_DIR=str(tmp_path))
+    directory = tmp_path / "photos"
+    directory.mkdir()
+    (directory / "photo.jpg").write_text("me")
+    run = run_cli(PORT=str(free_port()), EMBEDDED_POSTGRES_DIR=str(directory))
 
-    assert run.returncode == 1
-    [line] = run.stderr.splitlines()
-    assert "EMBEDDED_POSTGRES_DIR" in line
+    assert run.returncode == 2
+    assert "EMBEDDED_POSTGRES_DIR" in run.stderr.splitlines()[-1]
+    assert list(tmp_path.rglob("*")) == [directory, directory / "photo.jpg"]
 
 
 def test_a_place_where_nothing_can_be_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("")
     run = run_cli(PORT=str(free_port()), EMBEDDED_POSTGRES_DIR=str(tmp_path / "file" / "below"))
 
+    assert run.returncode == 2
+    assert str(tmp_path / "file") in run.stderr.splitlines()[-1]
+
+
+def test_an_address_of_another_machine_is_one_clear_line(tmp_path):
+    run = run_cli(HOST="203.0.113.9", EMBEDDED_POSTGRES_DIR=str(tmp_path / "postgres"))
+
     assert run.returncode == 1
     [line] = run.stderr.splitlines()
-    assert str(tmp_path / "file") in line
+    assert "HOST must be an address of this machine" in line
+
+
+def test_gunicorn_alone_says_what_is_wrong_with_the_settings(tmp_path):
+    run = subprocess.run(
+        [sys.executable, "-m", "gunicorn"],
+        cwd=ROOT,
+        env={**os.environ, "THREADS": "many"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert run.returncode != 0
+    assert run.stderr.splitlines()[-1].startswith("THREADS: ")
+    assert "Traceback" not in run.stderr
 
 
 def test_help_explains_itself():

@@ -77,6 +77,11 @@ def test_the_usual_spellings_of_a_database_url_are_understood(read, scheme):
             "DATABASE_URL",
             "postgresql://",
         ),
+        (
+            {"DATABASE_URL": f"{URL}?colour=red", "JWT_SECRET_KEY": SECRET},
+            "DATABASE_URL",
+            "postgresql://",
+        ),
         ({"DATABASE_URL": "tasks", "JWT_SECRET_KEY": SECRET}, "DATABASE_URL", "postgresql://"),
         ({"DATABASE_URL": URL}, "JWT_SECRET_KEY", "required"),
         ({"JWT_SECRET_KEY": "secret-word"}, "JWT_SECRET_KEY", "32 bytes"),

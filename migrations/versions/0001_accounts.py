@@ -119,9 +119,10 @@ def _provide_role() -> None:
     if not me.may_create and not (
         me.exists and connection.execute(sa.text(may_switch)).scalar_one()
     ):
+        lines = f"{grant};" if me.exists else f"{create};\n{grant};"
         raise PermissionError(
             f"The database role {me.name} may not create roles. Let an administrator run "
-            f"these two lines, then start again:\n{create};\n{grant};"
+            f"this, then start again:\n{lines}"
         )
     op.execute("""
         DO $$ BEGIN

@@ -11,7 +11,7 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -39,6 +39,7 @@ __all__ = [
     "EmbeddedPostgresError",
     "ensure_running",
     "is_running",
+    "refuse_foreign",
     "running",
     "signing_key",
     "stop",
@@ -57,6 +58,7 @@ def url(directory: Path) -> str:
 
 def signing_key(directory: Path) -> str:
     """Return the key that signs tokens here: made once, readable by its owner alone."""
+    refuse_foreign(directory)
     path = beside(directory, "jwt-secret-key")
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,22 +78,23 @@ def signing_key(directory: Path) -> str:
 
 
 @contextmanager
-def running(directory: Path) -> Iterator[str]:
+def running(directory: Path, is_wanted: Callable[[], bool] = lambda: True) -> Iterator[str]:
     """Keep a server running on `directory` and yield its URL.
 
     One that runs already is used and left running, unless its starter was killed: then it
-    belongs to nobody, and is stopped at the end like one started here.
+    belongs to nobody, and is stopped at the end like one started here. A long recovery is
+    not waited for once `is_wanted` says no.
     """
     program_dir()
     try:
-        ensure_running(directory)
+        ensure_running(directory, is_wanted)
         yield url(directory)
     finally:
         if is_starter(directory):
             stop(directory)
 
 
-def ensure_running(directory: Path) -> None:
+def ensure_running(directory: Path, is_wanted: Callable[[], bool] = lambda: True) -> None:
     """Start the server if it has not been started, or has crashed.
 
     Makes its data directory if there is none, waits for the recovery after a crash, and for
@@ -99,13 +102,13 @@ def ensure_running(directory: Path) -> None:
     """
     if is_running(directory) and has_starter(directory):
         return
-    _refuse_foreign(directory)
+    refuse_foreign(directory)
     with start_lock(directory):
         if not is_running(directory) or not has_starter(directory):
             starter_file(directory).write_text(str(os.getpid()))
             if not (directory / "PG_VERSION").exists():
                 _initialise(directory)
-            _start(directory)
+            _start(directory, is_wanted)
 
 
 def stop(directory: Path) -> None:
@@ -116,7 +119,7 @@ def stop(directory: Path) -> None:
     starter_file(directory).unlink(missing_ok=True)
 
 
-def _start(directory: Path) -> None:
+def _start(directory: Path, is_wanted: Callable[[], bool]) -> None:
     sockets = socket_dir(directory)
     if sockets != directory:
         provide_socket_dir(sockets)
@@ -125,13 +128,13 @@ def _start(directory: Path) -> None:
         " -c unix_socket_permissions=0700 -c max_connections=200"
     )
     deadline = time.monotonic() + _RECOVERY_SECONDS
-    while run("pg_isready", "-q", "-h", str(sockets)).returncode != 0:
+    while is_wanted() and run("pg_isready", "-q", "-h", str(sockets)).returncode != 0:
         if not is_running(directory) and not has_leftovers(directory):
             # The file of a crashed server keeps PostgreSQL from starting if its number is
             # another program's by now. Only without leftovers is it safe to remove.
             (directory / "postmaster.pid").unlink(missing_ok=True)
             log = ("-l", "server.log")
-            run("pg_ctl", "-w", "-t", "10", "-o", options, *log, "start", data=directory)
+            run("pg_ctl", "-w", "-t", "2", "-o", options, *log, "start", data=directory)
         if time.monotonic() > deadline:
             raise EmbeddedPostgresError(
                 "The embedded PostgreSQL does not start; the end of "
@@ -166,8 +169,8 @@ def _initdb(directory: Path) -> None:
         raise EmbeddedPostgresError(f"initdb failed: {finished.stdout.strip()}")
 
 
-def _refuse_foreign(directory: Path) -> None:
-    """Refuse what is not ours before anything in it is touched."""
+def refuse_foreign(directory: Path) -> None:
+    """Refuse what is not ours before anything in it, or beside it, is touched."""
     if not directory.exists():
         return
     if (directory / "PG_VERSION").exists():

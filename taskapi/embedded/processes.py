@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from taskapi.embedded.programs import socket_dir
+from taskapi.embedded.programs import server_uid, socket_dir
 
 if TYPE_CHECKING:
     # Comes with the wheel, so a production machine has neither.
@@ -43,6 +43,8 @@ def _works_in(directory: Path, process: psutil.Process) -> bool:
 
     # A zombie keeps its number, and every PostgreSQL process works in its data directory.
     if process.name() != "postgres" or process.status() == psutil.STATUS_ZOMBIE:
+        return False
+    if process.uids().real != server_uid():
         return False
     try:
         return process.cwd() == str(directory)
