@@ -6,10 +6,10 @@ BIN = .venv/bin
 INSTALLED = .venv/installed
 
 .DEFAULT_GOAL = help
-.PHONY: help install run test fuzz check format migrate lock
+.PHONY: help install run test fuzz login-timing check format migrate lock
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 install: $(INSTALLED) ## make .venv and install everything into it
 
@@ -27,10 +27,13 @@ run: $(INSTALLED) ## start PostgreSQL, migrate, serve; Ctrl-C stops all of it
 	@exec $(BIN)/python -m taskapi
 
 test: $(INSTALLED) ## run the tests on a real PostgreSQL (TEST_DATABASE_URL names another)
-	@exec $(BIN)/pytest --numprocesses 2 --cov --cov-report term:skip-covered $(ARGS)
+	@exec $(BIN)/pytest --numprocesses 2 --dist loadfile --cov --cov-report term:skip-covered $(ARGS)
 
-fuzz: $(INSTALLED) ## let schemathesis search for faults at length
-	@FUZZ_EXAMPLES=1000 exec $(BIN)/pytest tests/test_openapi_conformance.py $(ARGS)
+fuzz: $(INSTALLED) ## search for faults at length: thousands of made-up requests and of tasks
+	@AT_LENGTH=1 exec $(BIN)/pytest tests/test_openapi_conformance.py tests/test_end_to_end.py $(ARGS)
+
+login-timing: $(INSTALLED) ## measure whether a refused login tells which addresses are known
+	@exec $(BIN)/python bench/login_timing.py $(ARGS)
 
 check: $(INSTALLED) ## lint, check types, and that what is generated is up to date
 	$(BIN)/ruff check .

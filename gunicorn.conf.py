@@ -9,6 +9,16 @@ from taskapi.__main__ import CannotStart, prepare_database
 from taskapi.config import Settings, SettingsError
 from taskapi.logs import library_handler
 
+PATH_MODE_WARNING = """
+*****************************************************************************
+*  AUTH_MODE=path: NOBODY IS ASKED WHO THEY ARE.                            *
+*  Whoever reaches this port reads and changes the tasks of any user by     *
+*  writing their id into the URL. For development, or behind a gateway that *
+*  has authenticated every request.                                         *
+*****************************************************************************
+
+"""
+
 try:
     settings = Settings.from_environment()
 except SettingsError as error:
@@ -55,6 +65,8 @@ logconfig_dict = {
 
 def on_starting(_server: Any) -> None:
     """Bring the database up to date before the workers start, or say why that cannot be."""
+    if settings.auth_mode == "path":
+        sys.stderr.write(PATH_MODE_WARNING)
     try:
         prepare_database(settings, may_wait=True)
     except CannotStart as error:

@@ -7,7 +7,7 @@ import re
 from flask import Flask
 
 from taskapi import database, errors, health, http, logs, openapi, schema
-from taskapi.auth import guard, passwords, tokens
+from taskapi.auth import commands, cookies, external, guard, passwords, tokens
 from taskapi.auth import routes as auth_routes
 from taskapi.config import Settings
 from taskapi.extensions import cors, db, migrate
@@ -24,7 +24,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     logs.configure(settings.log_format, settings.log_level)
     logs.init_app(app)
-    http.init_app(app)
+    http.init_app(app, settings)
     errors.init_app(app)
     database.init_app(app, settings, prepare=schema.prepare)
     migrate.init_app(app, db, directory=str(schema.MIGRATIONS), compare_server_default=True)
@@ -39,15 +39,24 @@ def create_app(settings: Settings | None = None) -> Flask:
             *("RateLimit", "RateLimit-Policy"),
         ],
         max_age=7200,
+        supports_credentials=True,  # For the cookie of /auth; origins are always named.
         always_send=False,
         vary_header=False,
     )
-    passwords.init_app(app, settings)
-    tokens.init_app(app, settings)
-    guard.init_app(app)
+    guard.init_app(app, settings.auth_mode)
 
-    app.register_blueprint(auth_routes.blueprint)
-    app.register_blueprint(task_routes.blueprint)
+    if settings.auth_mode == "local":
+        passwords.init_app(app, settings)
+        tokens.init_app(app, settings)
+        cookies.init_app(app, settings)
+        commands.init_app(app, settings)
+        app.register_blueprint(auth_routes.blueprint)
+    if settings.auth_mode == "external":
+        external.init_app(app, settings)
+        app.register_blueprint(auth_routes.outside)
+    if settings.auth_mode != "path":
+        app.register_blueprint(task_routes.blueprint)
+    app.register_blueprint(task_routes.by_user)
     app.register_blueprint(health.blueprint)
     app.register_blueprint(openapi.blueprint)
     return app

@@ -5,33 +5,34 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import re
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import psycopg2
 from environs import Env, EnvValidationError
-from marshmallow import ValidationError
 from marshmallow.validate import Length, OneOf, Range
-from psycopg2.extensions import parse_dsn
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from taskapi import embedded
+from taskapi.validators import (
+    HOW_TO_MAKE_ONE,
+    are_origins,
+    is_host,
+    is_long_enough,
+    is_loopback,
+    is_postgresql_url,
+    is_web_url,
+    with_driver,
+)
 
 VERSION = "0.1.0"
 
 BODY_LIMIT = 64 * 1024
 """The longest request body that is read, in bytes."""
 
-_DRIVER = "postgresql+psycopg2"
-_SHORTEST_SECRET = 32  # bytes: an HS256 key shorter than its digest weakens it (RFC 7518, 3.2).
-_MAKE_ONE = "make one with `python -c 'import secrets; print(secrets.token_urlsafe(48))'`."
+_CLAIMS = {"EXTERNAL_JWT_ISSUER": "iss", "EXTERNAL_JWT_AUDIENCE": "aud"}
 _DEVELOPMENT_ORIGINS = [
     f"http://{host}:{port}" for host in ("localhost", "127.0.0.1") for port in (3000, 5173, 8080)
 ]
@@ -54,6 +55,7 @@ class Settings:
 
     host: str
     port: int
+    trusted_proxies: int
     database_url: str
     embedded_postgres_dir: Path | None
     """The embedded PostgreSQL's data; None where `DATABASE_URL` names another server."""
@@ -61,11 +63,18 @@ class Settings:
     statement_timeout: float
     lock_timeout: float
     pool_timeout: float
+    auth_mode: str
+    external_jwt_secret: str
+    external_jwks_url: str
+    external_jwt_issuer: str
+    external_jwt_audience: str
     jwt_secret_key: str
     jwt_issuer: str
     jwt_audience: str
     access_token_lifetime: int
     refresh_token_lifetime: int
+    cookie_secure: bool
+    cookie_samesite: str
     cors_origins: tuple[str, ...]
     web_concurrency: int
     threads: int
@@ -80,16 +89,24 @@ class Settings:
             env.read_env(env_file, recurse=False)
         except (OSError, ValueError) as error:
             raise SettingsError({env_file: [f"cannot be read ({error})."]}) from None
-        database_url = env.str("DATABASE_URL", "", validate=_is_postgresql_url)
+        database_url = env.str("DATABASE_URL", "", validate=is_postgresql_url)
         embedded_dir = Path(env.str("EMBEDDED_POSTGRES_DIR", "var/postgres")).resolve()
-        jwt_secret_key = env.str("JWT_SECRET_KEY", "", validate=_is_long_enough)
+        jwt_secret_key = env.str("JWT_SECRET_KEY", "", validate=is_long_enough)
         values: dict[str, Any] = {
-            "host": env.str("HOST", "127.0.0.1", validate=_is_host),
+            "host": env.str("HOST", "127.0.0.1", validate=is_host),
             "port": env.int("PORT", 8000, validate=Range(1, 65535)),
+            "trusted_proxies": env.int("TRUSTED_PROXIES", 0, validate=Range(0, 10)),
             "migrate_on_start": env.bool("MIGRATE_ON_START", True),
             "statement_timeout": env.float("STATEMENT_TIMEOUT", 5.0, validate=Range(0.1, 600)),
             "lock_timeout": env.float("LOCK_TIMEOUT", 3.0, validate=Range(0.1, 600)),
             "pool_timeout": env.float("POOL_TIMEOUT", 1.5, validate=Range(0.1, 60)),
+            "auth_mode": env.str(
+                "AUTH_MODE", "local", validate=OneOf(["local", "external", "path"])
+            ),
+            "external_jwt_secret": env.str("EXTERNAL_JWT_SECRET", "", validate=is_long_enough),
+            "external_jwks_url": env.str("EXTERNAL_JWKS_URL", "", validate=is_web_url),
+            "external_jwt_issuer": env.str("EXTERNAL_JWT_ISSUER", ""),
+            "external_jwt_audience": env.str("EXTERNAL_JWT_AUDIENCE", ""),
             "jwt_issuer": env.str("JWT_ISSUER", "taskapi", validate=Length(1, 255)),
             "jwt_audience": env.str("JWT_AUDIENCE", "taskapi", validate=Length(1, 255)),
             "access_token_lifetime": env.int(
@@ -98,9 +115,13 @@ class Settings:
             "refresh_token_lifetime": env.int(
                 "REFRESH_TOKEN_LIFETIME", 30 * 86400, validate=Range(1, 366 * 86400)
             ),
+            "cookie_secure": env.bool("COOKIE_SECURE", True),
+            "cookie_samesite": env.str(
+                "COOKIE_SAMESITE", "strict", validate=OneOf(["strict", "lax", "none"])
+            ),
             "cors_origins": tuple(
                 # None where it is refused, which env.seal() reports.
-                env.list("CORS_ORIGINS", _DEVELOPMENT_ORIGINS, validate=_are_origins) or ()
+                env.list("CORS_ORIGINS", _DEVELOPMENT_ORIGINS, validate=are_origins) or ()
             ),
             "web_concurrency": env.int(
                 "WEB_CONCURRENCY", max(2, os.cpu_count() or 1), validate=Range(1, 256)
@@ -115,19 +136,25 @@ class Settings:
                 "LOG_LEVEL", "info", validate=OneOf(["debug", "info", "warning", "error"])
             ),
         }
+        trust_path_user_id = env.bool("TRUST_PATH_USER_ID", False)
         problems: dict[str, Any] = {}
         try:
             env.seal()
         except EnvValidationError as error:
             problems = dict(error.error_messages)  # type: ignore[arg-type]  # sealed: a dict
-        if database_url and not jwt_secret_key:
-            problems.setdefault("JWT_SECRET_KEY", [f"is required with DATABASE_URL; {_MAKE_ONE}"])
+        # A value that is wrong already is None or absent; what it must fit is asked later.
+        if values["auth_mode"] == "local" and database_url and not jwt_secret_key:
+            problems.setdefault(
+                "JWT_SECRET_KEY", [f"is required with DATABASE_URL; {HOW_TO_MAKE_ONE}"]
+            )
+        for name, message in _contradictions(values, trust_path_user_id=trust_path_user_id):
+            problems.setdefault(name, [message])
         if problems:
             raise SettingsError(problems)
         if database_url:
             return cls(
                 **values,
-                database_url=_with_driver(database_url),
+                database_url=with_driver(database_url),
                 embedded_postgres_dir=None,
                 jwt_secret_key=jwt_secret_key,
             )
@@ -146,54 +173,36 @@ class Settings:
         )
 
 
-def _with_driver(url: str) -> str:
-    # SQLAlchemy takes a bare postgresql:// for psycopg 3, and postgres:// for nothing.
-    return re.sub(r"^postgres(ql)?(\+psycopg2)?://", f"{_DRIVER}://", url)
-
-
-def _is_postgresql_url(value: str) -> None:
-    try:
-        driver = make_url(_with_driver(value)).drivername if value else _DRIVER
-        # libpq itself says whether it knows each option.
-        parse_dsn(_with_driver(value).replace(_DRIVER, "postgresql", 1))
-    except (ArgumentError, ValueError, psycopg2.Error):
-        driver = None
-    if driver != _DRIVER:
-        # The value itself is not repeated: it may hold a password.
-        raise ValidationError(
-            "is not a PostgreSQL URL; write it as postgresql://user:password@host:5432/database."
+def _contradictions(
+    values: dict[str, Any], *, trust_path_user_id: bool
+) -> Iterator[tuple[str, str]]:
+    """Find the settings that are well-formed one by one and wrong together."""
+    mode, is_exposed = values["auth_mode"], not is_loopback(values["host"] or "")
+    if mode == "path" and is_exposed and not trust_path_user_id:
+        yield (
+            "TRUST_PATH_USER_ID",
+            "must be yes for AUTH_MODE=path with a HOST other than loopback: whoever reaches "
+            "the port is then whoever the URL says. Only a gateway that has authenticated may "
+            "reach it.",
         )
-
-
-def _is_long_enough(value: str) -> None:
-    try:
-        length = len(value.encode())
-    except UnicodeEncodeError:
-        raise ValidationError(f"is not text in UTF-8; {_MAKE_ONE}") from None
-    if 0 < length < _SHORTEST_SECRET:
-        raise ValidationError(f"is shorter than {_SHORTEST_SECRET} bytes; {_MAKE_ONE}")
-
-
-def _is_host(value: str) -> None:
-    try:
-        ipaddress.ip_address(value)
-    except ValueError:
-        if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", value):
-            raise ValidationError(
-                "is neither an address nor a host name; try 127.0.0.1 or 0.0.0.0."
-            ) from None
-
-
-def _are_origins(values: list[str]) -> None:
-    for value in values:
-        try:
-            parts = urlsplit(value)
-            canonical = f"{parts.scheme}://{parts.netloc}"
-            well_formed = parts.scheme in ("http", "https") and bool(parts.hostname)
-        except ValueError:
-            well_formed, canonical = False, ""
-        if not well_formed or value != canonical:
-            raise ValidationError(
-                f"{value!r} is not an origin; list them as "
-                "https://app.example.com,https://admin.example.com, without a path, never *."
-            )
+    if values["cookie_secure"] is False and is_exposed:
+        yield (
+            "COOKIE_SECURE",
+            "may be no only where HOST is loopback; anybody on the way could read the cookie.",
+        )
+    if values["cookie_samesite"] == "none" and values["cookie_secure"] is False:
+        yield "COOKIE_SAMESITE", "none needs COOKIE_SECURE=yes; browsers drop the cookie otherwise."
+    if mode != "external":
+        return
+    if values["external_jwks_url"]:
+        if values["external_jwt_secret"]:
+            yield "EXTERNAL_JWT_SECRET", "and EXTERNAL_JWKS_URL exclude each other; set one."
+        for name in ("EXTERNAL_JWT_ISSUER", "EXTERNAL_JWT_AUDIENCE"):
+            if not values[name.lower()]:
+                yield name, f"is required with EXTERNAL_JWKS_URL: the token's {_CLAIMS[name]}."
+    elif values["external_jwt_secret"] == "":
+        yield (
+            "EXTERNAL_JWKS_URL",
+            "or EXTERNAL_JWT_SECRET is required with AUTH_MODE=external: where the issuer "
+            "publishes its keys, or the secret that it shares.",
+        )

@@ -51,10 +51,13 @@ log = structlog.get_logger()
 
 
 class Actor(NamedTuple):
-    """The user on whose behalf a statement runs, and the session that says so."""
+    """The user on whose behalf a statement runs, and the session that says so.
+
+    There is no session where somebody else says who asks: an issuer outside, a gateway.
+    """
 
     user_id: str
-    session_id: str
+    session_id: str | None = None
 
 
 class System:
@@ -194,7 +197,8 @@ def _say_who_asks(
     if not isinstance(acting_as, Actor):
         raise TypeError("A statement must say on whose behalf it runs: acting_as=Actor or SYSTEM.")
     who = {"acting_user_id": acting_as.user_id, "acting_session_id": acting_as.session_id}
-    return _CHECK_SESSION + _ACT_AS_USER + statement, {**parameters, **who}
+    check = _CHECK_SESSION if acting_as.session_id else ""
+    return check + _ACT_AS_USER + statement, {**parameters, **who}
 
 
 def _replace_if_dead(connection: Any, _record: object, _proxy: object) -> None:

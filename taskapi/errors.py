@@ -20,9 +20,11 @@ from taskapi.http import dump_json
 _STATUSES: dict[type[TaskapiError], int] = {
     exceptions.MalformedJSON: 400,
     exceptions.NotAuthenticated: 401,
+    exceptions.Forbidden: 403,
     exceptions.NotFound: 404,
     exceptions.Conflict: 409,
     exceptions.ValidationFailed: 422,
+    exceptions.TooManyAttempts: 429,
     exceptions.Unavailable: 503,
 }
 
@@ -99,7 +101,7 @@ def _answer_domain_error(error: TaskapiError) -> Response:
     if isinstance(error, exceptions.ValidationFailed):
         members["errors"] = [asdict(field_error) for field_error in error.errors]
     response = _answer(_status_of(type(error)), error.code, str(error), **members)
-    if isinstance(error, exceptions.Unavailable):
+    if isinstance(error, exceptions.Retryable):
         response.headers["Retry-After"] = str(error.retry_after)
     return response
 

@@ -60,6 +60,28 @@ class CredentialsInvalid(NotAuthenticated):
     message = "The e-mail address and the password do not belong together."
 
 
+class Forbidden(TaskapiError):
+    """It is known who asks, and they may not."""
+
+
+class UserMismatch(Forbidden):
+    code = "user_mismatch"
+    message = "The URL names another user than your access token does."
+
+
+class PasswordWrong(Forbidden):
+    code = "password_wrong"
+    message = "This is not your current password."
+
+
+class OriginNotAllowed(Forbidden):
+    code = "origin_not_allowed"
+    message = (
+        "The refresh token's cookie is taken only from pages of this service's own origin or "
+        "of CORS_ORIGINS."
+    )
+
+
 class NotFound(TaskapiError):
     """What was asked for is not there, or is somebody else's: the two look the same."""
 
@@ -67,6 +89,11 @@ class NotFound(TaskapiError):
 class TaskNotFound(NotFound):
     code = "task_not_found"
     message = "You have no task with this id."
+
+
+class SessionNotFound(NotFound):
+    code = "session_not_found"
+    message = "You have no session with this id that is still open."
 
 
 class Conflict(TaskapiError):
@@ -102,10 +129,23 @@ class ValidationFailed(TaskapiError):
         self.errors = errors
 
 
-class Unavailable(TaskapiError):
+class Retryable(TaskapiError):
     """Nothing is wrong with the request; it can be sent again in `retry_after` seconds."""
 
     retry_after = 1
+
+
+class TooManyAttempts(Retryable):
+    code = "too_many_attempts"
+    message = "There were too many attempts to log in. `Retry-After` says when to try again."
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__()
+        self.retry_after = retry_after
+
+
+class Unavailable(Retryable):
+    """Something that the service needs is away or busy."""
 
 
 class DatabaseUnavailable(Unavailable):
@@ -122,3 +162,9 @@ class DatabaseNotReady(Unavailable):
 class Busy(Unavailable):
     code = "busy"
     message = "The service has more work than it can do right now. Try again in a moment."
+
+
+class IssuerUnavailable(Unavailable):
+    code = "issuer_unavailable"
+    message = "The issuer of your token cannot be asked for its keys right now. Try again soon."
+    retry_after = 5

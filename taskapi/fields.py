@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from marshmallow import RAISE, Schema, ValidationError, fields, pre_load
+from marshmallow import RAISE, Schema, ValidationError, fields, pre_load, validates_schema
 
 from taskapi.exceptions import FieldError
 
@@ -41,7 +41,7 @@ class Coded(fields.Field[Any]):
 class Text(Coded):
     """Text of `shortest` to `longest` characters, kept as it was sent unless `trim` is set.
 
-    `empty_is_null` makes "" the same as null.
+    `empty_is_null` makes "" the same as null; `not_blank` wants more than white space.
     """
 
     default_error_messages = {
@@ -58,20 +58,23 @@ class Text(Coded):
         *,
         shortest: int = 0,
         trim: bool = False,
+        not_blank: bool = False,
         empty_is_null: bool = False,
         **kwargs: Any,
     ) -> None:
-        # That trimming must leave something is said as a pattern. It names what Python takes
-        # for white space and ECMAScript's \s does not.
+        # That something must be left after trimming is said as a pattern. It names what
+        # Python takes for white space and ECMAScript's \s does not.
         limits: dict[str, Any] = {"type": "string", "maxLength": longest}
         limits |= {"minLength": shortest} if shortest else {}
-        some = r"[^\s\u0000\u001c-\u001f\u0085][^\u0000]*" if trim else ""
+        not_blank = not_blank or trim
+        some = r"[^\s\u0000\u001c-\u001f\u0085][^\u0000]*" if not_blank else ""
         limits |= {"pattern": rf"^[^\u0000]*{some}$"}
         super().__init__(**kwargs)
         self.metadata = {**limits, **self.metadata}
         self.shortest = shortest
         self.longest = longest
         self.trim = trim
+        self.not_blank = not_blank
         self.empty_is_null = empty_is_null
 
     def _deserialize(self, value: Any, *_args: Any, **_kwargs: Any) -> str | None:
@@ -82,7 +85,7 @@ class Text(Coded):
         text = value.strip() if self.trim else value
         if self.empty_is_null and not text:
             return None
-        if self.trim and not text:
+        if self.not_blank and not text.strip():
             raise self.make_error("blank")
         if len(text) < self.shortest:
             raise self.make_error("too_short", length=len(text), shortest=self.shortest)
@@ -123,24 +126,31 @@ class Integer(Coded):
 
 
 class Boolean(Coded):
-    """true or false."""
+    """true or false; `in_text` reads it from a query's text."""
 
     default_error_messages = {"wrong_type": "This must be true or false."}
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, *, in_text: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.metadata = {"type": "boolean", **self.metadata}
+        self.in_text = in_text
 
     def _deserialize(self, value: Any, *_args: Any, **_kwargs: Any) -> bool:
+        if self.in_text:
+            value = {"true": True, "false": False}.get(value)
         if not isinstance(value, bool):
             raise self.make_error("wrong_type")
         return value
 
 
 class Input(Schema):
-    """What a client may send: its fields, and besides them only what `ignored` names."""
+    """What a client may send: its fields, and besides them only what `ignored` names.
+
+    `dependent_required` says which field must come with which, as in JSON Schema.
+    """
 
     ignored: tuple[str, ...] = ()
+    dependent_required: Mapping[str, str] = {}
 
     class Meta:
         """marshmallow's own options."""
@@ -155,6 +165,13 @@ class Input(Schema):
             "unknown": Fault("unknown", f"There is no such field here; the fields are: {known}."),
         }
         self.error_messages = messages
+
+    @validates_schema
+    def _require_dependent(self, data: Mapping[str, Any], **_kwargs: Any) -> None:
+        for name, other in self.dependent_required.items():
+            if name in data and other not in data:
+                fault = Fault("required", f"This field is required with {name}.")
+                raise ValidationError([fault], other)
 
     @pre_load
     def _drop_ignored(self, data: Any, **_kwargs: Any) -> Any:

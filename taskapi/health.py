@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint
+from flask import Blueprint, current_app
 from marshmallow import Schema, fields
 from sqlalchemy import text
 
@@ -21,9 +21,11 @@ _LINKS = {
     "openapi": "/openapi.json",
     "health": "/health",
     "liveness": "/health/live",
-    "register": "/auth/register",
-    "login": "/auth/login",
-    "tasks": "/tasks",
+}
+_LINKS_BY_MODE = {
+    "local": {"register": "/auth/register", "login": "/auth/login", "tasks": "/tasks"},
+    "external": {"me": "/auth/me", "tasks": "/tasks"},
+    "path": {"tasks": "/api/{user_id}/tasks"},
 }
 
 
@@ -50,7 +52,8 @@ class Index(Schema):
 @answers(200, Index())
 def get_index() -> Any:
     """Show where everything is."""
-    return {"name": "taskapi", "version": VERSION, "links": _LINKS}
+    links = _LINKS | _LINKS_BY_MODE[current_app.config["AUTH_MODE"]]
+    return {"name": "taskapi", "version": VERSION, "links": links}
 
 
 @blueprint.get("/health")

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import re
+import string
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
+from uuid import UUID
 
 import orjson
 from flask import Flask, Response, request
 from flask.json.provider import JSONProvider
 from werkzeug.exceptions import LengthRequired, RequestEntityTooLarge
+from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.routing import BaseConverter
 
-from taskapi.config import BODY_LIMIT
+from taskapi.config import BODY_LIMIT, Settings
+from taskapi.exceptions import NotFound
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+_PRINTABLE = string.ascii_letters + string.digits + string.punctuation
 _DRAIN_LIMIT = 8 * 1024 * 1024  # bytes
 
 
@@ -44,9 +56,44 @@ def _default(obj: object) -> str:
     raise TypeError(f"{type(obj).__name__} has no form in JSON")
 
 
-def init_app(app: Flask) -> None:
+class EncodedSegment(BaseConverter):
+    """A segment of the path that may hold any text, slashes included, percent-encoded."""
+
+    regex = "[^/]*"
+
+    def to_python(self, value: str) -> str:
+        """Decode; what is not UTF-8 becomes a lone surrogate, which no text field takes."""
+        return unquote(value, errors="surrogateescape")
+
+
+class _RoutedAsSent:
+    """Middleware that routes paths below a prefix as they were sent.
+
+    WSGI decodes the path before anybody can tell an encoded slash from a real one.
+    """
+
+    def __init__(self, app: WSGIApplication, prefix: str) -> None:
+        self._app = app
+        self._path = re.compile(rf"(?:[a-z]+://[^/?#]*)?({re.escape(prefix)}[^?#]*)", re.IGNORECASE)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if sent := self._path.match(environ["RAW_URI"]):
+            path = sent[1].removeprefix(environ["SCRIPT_NAME"])
+            environ["PATH_INFO"] = quote(path.encode("latin-1"), safe=_PRINTABLE)
+        return self._app(environ, start_response)
+
+
+def init_app(app: Flask, settings: Settings) -> None:
     """Speak JSON, and refuse bodies that are too long before they are read."""
     app.json = JSON(app)
+    app.url_map.converters["encoded"] = EncodedSegment
+    app.url_map.merge_slashes = False  # Between two slashes there may be an empty user id.
+    middleware = _RoutedAsSent(app.wsgi_app, "/api/")
+    app.wsgi_app = middleware  # type: ignore[method-assign]  # as Flask wants it
+    if settings.trusted_proxies:
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=settings.trusted_proxies, x_proto=settings.trusted_proxies
+        )
     app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT
     app.before_request(_refuse_oversized)
     app.after_request(_forbid_guessing)
@@ -72,6 +119,17 @@ def _forbid_guessing(response: Response) -> Response:
     # What a page may read depends on its origin, also where it may read nothing.
     response.vary.add("Origin")
     return response
+
+
+def parse_id(text: str, missing: type[NotFound]) -> UUID:
+    """Read an id from the path; a malformed one looks like one that is missing."""
+    try:
+        parsed = UUID(text)
+    except ValueError:
+        raise missing from None
+    if str(parsed) != text.lower():
+        raise missing
+    return parsed
 
 
 def no_content() -> Response:

@@ -76,10 +76,10 @@ def accepts(
         @functools.wraps(view)
         def validated(**path: Any) -> Any:
             if query is not None:
-                path["query"] = _load(query, request.args, "/query")
+                path["query"] = load(query, request.args, "/query")
             if body is not None:
                 empty = body_is_optional and not request.content_length
-                path["body"] = _load(body, {} if empty else _parse_body())
+                path["body"] = load(body, {} if empty else _parse_body())
             return view(**path)
 
         validated.accepts = {  # type: ignore[attr-defined]
@@ -101,7 +101,8 @@ def _parse_body() -> Any:
         raise MalformedJSON(f"The body is not JSON in UTF-8: {error}.") from None
 
 
-def _load(schema: Schema, data: Mapping[str, Any], where: str = "") -> Any:
+def load(schema: Schema, data: Mapping[str, Any], where: str = "") -> Any:
+    """Validate input; `where` is the JSON Pointer that it is below in a `ValidationFailed`."""
     try:
         return schema.load(data)
     except ValidationError as error:

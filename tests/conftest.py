@@ -75,8 +75,24 @@ def shared_app(new_database) -> Iterator[Flask]:
 def app(shared_app: Flask) -> Flask:
     """The application on an empty, migrated database."""
     with shared_app.app_context():
-        execute(text("TRUNCATE users CASCADE"), acting_as=SYSTEM)
+        execute(text("TRUNCATE users, login_attempts CASCADE"), acting_as=SYSTEM)
     return shared_app
+
+
+@pytest.fixture
+def variant(app: Flask):
+    """Make the application on the same database with other settings."""
+    made = []
+
+    def make(**settings: object) -> Flask:
+        url = app.config["SQLALCHEMY_DATABASE_URI"]
+        made.append(create_app(make_settings(database_url=url, **settings)))
+        return made[-1]
+
+    yield make
+    for one in made:
+        with one.app_context():
+            db.engine.dispose()
 
 
 @pytest.fixture

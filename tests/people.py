@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
+from urllib.parse import quote
 
 import jwt
 from flask import Flask
@@ -14,16 +16,18 @@ from taskapi.database import Actor
 PASSWORD = "correct horse battery"
 
 
-class Person:
-    def __init__(self, client: FlaskClient, tokens: dict[str, Any]) -> None:
+class Caller:
+    """Somebody who calls the service, with a token or without."""
+
+    def __init__(self, client: FlaskClient, user_id: str, token: str | None) -> None:
         self.client = client
-        self.tokens = tokens
-        self.id = tokens["user"]["id"]
-        claims = jwt.decode(tokens["access_token"], options={"verify_signature": False})
-        self.actor = Actor(claims["sub"], claims["sid"])
+        self.id = user_id
+        self.token = token
+        self.path = f"/api/{quote(user_id, safe='')}/tasks"
+        """Where contract A keeps their tasks."""
 
     def call(self, method: str, path: str, json: Any = None, **kwargs: Any) -> TestResponse:
-        headers = {"Authorization": f"Bearer {self.tokens['access_token']}"}
+        headers = bearer(self.token) if self.token else {}
         headers |= kwargs.pop("headers", {})
         if json is not None:
             kwargs["json"] = json
@@ -44,10 +48,26 @@ class Person:
     def delete(self, path: str, **kwargs: Any) -> TestResponse:
         return self.call("DELETE", path, **kwargs)
 
+    def creates_by_path(self, title: str = "Buy milk", **fields: Any) -> dict[str, Any]:
+        response = self.post(self.path, {"title": title, **fields})
+        assert response.status_code == 201, response.text
+        return json_of(response)
+
     def creates(self, title: str = "Buy milk", **fields: Any) -> dict[str, Any]:
         response = self.post("/tasks", {"title": title, **fields})
         assert response.status_code == 201, response.text
         return json_of(response)
+
+
+class Person(Caller):
+    """Somebody with an account of ours."""
+
+    def __init__(self, client: FlaskClient, tokens: dict[str, Any]) -> None:
+        super().__init__(client, tokens["user"]["id"], tokens["access_token"])
+        self.tokens = tokens
+        claims = jwt.decode(tokens["access_token"], options={"verify_signature": False})
+        self.session_id = claims["sid"]
+        self.actor = Actor(claims["sub"], claims["sid"])
 
 
 def json_of(response: TestResponse) -> dict[str, Any]:
@@ -62,6 +82,12 @@ def register(app: Flask, email: str, name: str | None = None) -> Person:
     response = client.post("/auth/register", json=body)
     assert response.status_code == 201, response.text
     return Person(client, json_of(response))
+
+
+def outsider(app: Flask, secret: str, user_id: str, **claims: Any) -> Caller:
+    """Somebody whose account is at an issuer that shares its secret with the application."""
+    claims = {"sub": user_id, "exp": int(time.time()) + 600, **claims}
+    return Caller(app.test_client(), user_id, jwt.encode(claims, secret, "HS256"))
 
 
 def bearer(token: str) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """A day in the life of two users, over HTTP, with the real server."""
 
+import os
 import random
 import threading
 
@@ -8,6 +9,8 @@ import pytest
 from tests.service import Caller, running_service
 
 pytestmark = pytest.mark.service
+
+TASKS = 1000 if os.environ.get("AT_LENGTH") else 250  # of each user
 
 TEXTS = [
     *("Buy milk", "Grüße aus Köln", "買牛奶", "اشتر الحليب", "לקנות חלב", "दूध खरीदें"),
@@ -23,11 +26,11 @@ TEXTS = [
 
 
 def test_pages_are_whole_while_others_come_and_go(tmp_path):
-    with running_service(tmp_path) as service:
+    with running_service(tmp_path, WEB_CONCURRENCY="2") as service:
         people = [Caller(service, f"{name}@example.com") for name in ("alice", "bob")]
 
         def fill(person: Caller, into: dict[str, str]) -> None:
-            for number in range(1000):
+            for number in range(TASKS):
                 title = f"{TEXTS[number % len(TEXTS)]} {number}"
                 answer = person.call("POST", "/tasks", json={"title": title})
                 assert answer.status_code == 201, answer.text
@@ -35,10 +38,10 @@ def test_pages_are_whole_while_others_come_and_go(tmp_path):
 
         stored: list[dict[str, str]] = [{}, {}]
         run_all([(fill, person, into) for person, into in zip(people, stored, strict=True)])
-        assert [len(into) for into in stored] == [1000, 1000]
+        assert [len(into) for into in stored] == [TASKS, TASKS]
 
         for person, tasks, other in zip(people, stored, reversed(stored), strict=True):
-            doomed = set(random.Random(7).sample(sorted(tasks), 200))
+            doomed = set(random.Random(7).sample(sorted(tasks), TASKS // 5))
             done = threading.Event()
 
             def churn(person: Caller, doomed: set[str], done: threading.Event) -> None:

@@ -1,6 +1,8 @@
 """No user reaches what is another's: by every route, and by the database alone."""
 
+import itertools
 import re
+import secrets
 
 import pytest
 from psycopg2.errors import InsufficientPrivilege
@@ -10,25 +12,50 @@ from sqlalchemy.exc import ProgrammingError
 from taskapi.database import Actor, execute
 from taskapi.extensions import db
 from taskapi.openapi import build_document
-from tests.people import assert_problem
+from tests.people import Caller, assert_problem, outsider, register
 
 
 def operations(app):
-    """Every operation that needs a token and takes an access token, with an example body."""
+    """Every operation that is about somebody's own, with an example body."""
     for path, item in build_document(app)["paths"].items():
         for method, operation in item.items():
-            if operation["security"] and operation["operationId"] != "auth_refresh":
+            if operation["operationId"] == "auth_refresh":
+                continue  # It takes no access token, and its own test is about whose it is.
+            if operation["security"] or "{user_id}" in path:
                 content = operation.get("requestBody", {}).get("content", {})
                 body = content.get("application/json", {}).get("example")
                 yield method.upper(), path, body
 
 
-def everything_of(person):
-    return person.get("/tasks?limit=200").json
+class Mode:
+    """A way of knowing who asks: the application, and how somebody comes to be known."""
+
+    def __init__(self, name, app):
+        self.name = name
+        self.app = app
+        self.names = (f"user-{number}" for number in itertools.count())
+
+    def newcomer(self):
+        name = next(self.names)
+        if self.name == "local":
+            return register(self.app, f"{name}@example.com")
+        if self.name == "external":
+            return outsider(self.app, self.app.config["SECRET_OF_TEST"], name)
+        return Caller(self.app.test_client(), name, None)
+
+
+@pytest.fixture(params=["local", "external", "path"])
+def mode(app, variant, request):
+    if request.param == "local":
+        return Mode("local", app)
+    secret = secrets.token_urlsafe(48)
+    other = variant(auth_mode=request.param, external_jwt_secret=secret)
+    other.config["SECRET_OF_TEST"] = secret
+    return Mode(request.param, other)
 
 
 @pytest.fixture(params=["with the queries' own conditions", "by row-level security alone"])
-def walls(app, request):
+def walls(mode, request):
     """Let the requests run as they are, and again without `WHERE user_id = …`."""
     if request.param.startswith("with"):
         yield
@@ -41,11 +68,12 @@ def walls(app, request):
         statement, count = re.subn(
             r"\b(tasks\.user_id|sessions\.user_id|users\.id) = %\(\w+\)s(::\w+)?", "true", statement
         )
-        assert count, statement
+        # An owner who is made by their first task is inserted, and sought by nothing.
+        assert count or "ON CONFLICT" in statement, statement
         rewritten.append(statement)
         return statement, parameters
 
-    with app.app_context():
+    with mode.app.app_context():
         engine = db.engine
     event.listen(engine, "before_cursor_execute", forget_the_owner, retval=True)
     yield
@@ -53,37 +81,51 @@ def walls(app, request):
     assert rewritten
 
 
-def test_no_operation_shows_or_changes_what_is_somebody_elses(app, alice, bob, walls):
-    tasks = [alice.creates(f"Secret {number}", description="Secret") for number in range(3)]
-    before = everything_of(alice)
+def everything(sql):
+    return sql("SELECT * FROM tasks ORDER BY id"), sql("SELECT * FROM sessions ORDER BY id")
+
+
+def test_no_operation_shows_or_changes_what_is_somebody_elses(mode, walls, sql):
+    alice = mode.newcomer()
+    tasks = [alice.creates_by_path(f"Secret {n}", description="Secret") for n in range(3)]
+    ids = {"task_id": tasks[1]["id"], "session_id": getattr(alice, "session_id", "")}
 
     called = 0
-    for method, path, body in operations(app):
-        url = path.format(task_id=tasks[1]["id"])
-        if path == "/auth/logout":
-            continue  # Bob goes on; what it does is asserted below.
-        response = bob.call(method, url, body)
+    for method, path, body in operations(mode.app):
+        before = everything(sql)
+        bob = mode.newcomer()  # Anew: some of it ends his session, or him.
+        response = bob.call(method, path.format(user_id=bob.id, **ids), body)
         called += 1
         assert "Secret" not in response.text, (method, path)
         assert alice.id not in response.text, (method, path)
         if "{task_id}" in path:
             assert_problem(response, 404, "task_not_found")
+        if "{session_id}" in path:
+            assert_problem(response, 404, "session_not_found")
+        if "{user_id}" in path and mode.name != "path":
+            response = bob.call(method, path.format(user_id=alice.id, **ids), body)
+            assert_problem(response, 403, "user_mismatch")
+        of_alice = [[row for row in rows if row["user_id"] == alice.id] for rows in before]
+        left = [[row for row in rows if row["user_id"] == alice.id] for rows in everything(sql)]
+        assert left == of_alice, (method, path)
 
-    assert called >= 8
-    assert bob.post("/auth/logout").status_code == 204
-    assert everything_of(alice) == before
-    assert alice.get("/auth/me").json["id"] == alice.id
+    assert called >= 6
+    assert alice.get(alice.path).json == tasks[::-1]
 
 
-def test_no_operation_answers_without_a_token(app, client, alice):
-    task = alice.creates("Secret")
-    before = everything_of(alice)
+@pytest.mark.parametrize("mode", ["local", "external"], indirect=True)
+def test_no_operation_answers_without_a_token(mode, sql):
+    alice = mode.newcomer()
+    task = alice.creates_by_path("Secret")
+    before = everything(sql)
+    ids = {"task_id": task["id"], "session_id": task["id"]}
 
-    for method, path, body in operations(app):
-        response = client.open(path.format(task_id=task["id"]), method=method, json=body)
+    for method, path, body in operations(mode.app):
+        url = path.format(user_id=alice.id, **ids)
+        response = mode.app.test_client().open(url, method=method, json=body)
         assert_problem(response, 401, "token_missing")
 
-    assert everything_of(alice) == before
+    assert everything(sql) == before
 
 
 @pytest.mark.parametrize(
@@ -97,7 +139,11 @@ def test_no_operation_answers_without_a_token(app, client, alice):
         "UPDATE users SET email = 'eve@example.com'",
         "UPDATE sessions SET user_id = :other",
         "DELETE FROM users",
-        "INSERT INTO users (id) VALUES ('eve')",
+        "INSERT INTO users (id, change_seq) VALUES ('eve', 1)",
+        "INSERT INTO users (id, email) VALUES (:other, 'eve@example.com')",
+        "SELECT * FROM login_attempts",
+        "DELETE FROM login_attempts",
+        "SELECT address FROM sessions",
         "CREATE TABLE loot (id int)",
         "ALTER TABLE tasks DISABLE ROW LEVEL SECURITY",
         "SELECT * FROM alembic_version",

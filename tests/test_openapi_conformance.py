@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
+from contextlib import ExitStack
 from typing import Any
 from uuid import UUID
 
+import jwt
 import pytest
 import requests
 import schemathesis
@@ -17,26 +20,29 @@ from tests.service import make_settings, running_service
 
 pytestmark = pytest.mark.service
 
+SECRET = "a secret that the issuer and we share"
 PLACEHOLDER = "Bearer a-token-that-fits"
 
 
-def load_schema() -> schemathesis.BaseSchema:
+def load_schema(auth_mode: str, examples: int) -> schemathesis.BaseSchema:
     """Describe the service without running it: pytest collects before anything runs."""
     config = schemathesis.Config.from_dict({})  # Of no schemathesis.toml that lies around.
     # Without a search at length the cases are the same in every run: a failure then is a
     # change of ours and not bad luck.
-    at_length = os.environ.get("FUZZ_EXAMPLES")
+    at_length = os.environ.get("AT_LENGTH")
     config.projects.default.generation.update(
-        max_examples=int(at_length or 25), deterministic=not at_length
+        max_examples=1000 if at_length else examples, deterministic=not at_length
     )
-    app = create_app(make_settings(database_url="postgresql+psycopg2://127.0.0.1:9/none"))
-    return schemathesis.openapi.from_dict(build_document(app), config=config)
+    settings = make_settings(
+        database_url="postgresql+psycopg2://127.0.0.1:9/none",
+        auth_mode=auth_mode,
+        external_jwt_secret=SECRET,
+    )
+    schema = schemathesis.openapi.from_dict(build_document(create_app(settings)), config=config)
+    schema.auth(refresh_interval=None)(Placeholder)
+    return schema
 
 
-schema = load_schema()
-
-
-@schema.auth(refresh_interval=None)
 class Placeholder:
     """Marks the cases that are to have a good token; the others are about bad ones."""
 
@@ -48,30 +54,38 @@ class Placeholder:
             case.headers["Authorization"] = data
 
 
-class Tokens:
-    """One session serves all operations but those that spend the token they are given."""
+class People:
+    """Whoever the cases need: one for all operations but those that end what they are given."""
 
-    def __init__(self, url: str) -> None:
+    enders = ("/auth/logout", "/auth/me", "/auth/password", "/auth/sessions/{session_id}")
+
+    def __init__(self, url: str, auth_mode: str) -> None:
         self.url = url
-        self.shared = self.open_session()["access_token"]
+        self.auth_mode = auth_mode
+        self.user_id, self.shared = self.make_one()
 
-    def open_session(self) -> dict[str, Any]:
-        email = f"{secrets.token_hex(12)}@example.com"
-        body = {"email": email, "password": "correct horse battery"}
+    def make_one(self, kind: str = "access") -> tuple[str, str]:
+        """Make somebody; return their id and a token of theirs."""
+        name = secrets.token_hex(12)
+        if self.auth_mode != "local":
+            claims = {"sub": name, "exp": int(time.time()) + 3600}
+            return name, jwt.encode(claims, SECRET, "HS256")
+        body = {"email": f"{name}@example.com", "password": "correct horse battery"}
         answer = requests.post(f"{self.url}/auth/register", json=body, timeout=20)
         answer.raise_for_status()
-        tokens: dict[str, Any] = answer.json()
-        return tokens
+        return answer.json()["user"]["id"], answer.json()[f"{kind}_token"]
 
-    def fitting(self, path: str) -> str:
+    def fitting_token(self, path: str, method: str) -> str:
         if path == "/auth/refresh":
-            return str(self.open_session()["refresh_token"])
-        return str(self.open_session()["access_token"]) if path == "/auth/logout" else self.shared
+            return self.make_one("refresh")[1]
+        return self.make_one()[1] if path in self.enders and method != "GET" else self.shared
 
     def create_task(self) -> str:
-        headers = {"Authorization": f"Bearer {self.shared}"}
         answer = requests.post(
-            f"{self.url}/tasks", json={"title": "Buy milk"}, headers=headers, timeout=20
+            f"{self.url}/api/{self.user_id}/tasks",
+            json={"title": "Buy milk"},
+            headers={"Authorization": f"Bearer {self.shared}"},
+            timeout=20,
         )
         answer.raise_for_status()
         return str(answer.json()["id"])
@@ -85,21 +99,52 @@ def is_uuid(text: Any) -> bool:
 
 
 @pytest.fixture(scope="module")
-def service_url(tmp_path_factory):
-    with running_service(tmp_path_factory.mktemp("conformance")) as service:
-        yield service.url
+def people(tmp_path_factory):
+    """Start the service in a mode when the first case of that mode comes, and keep it."""
+    with ExitStack() as stack:
+        found: dict[str, People] = {}
+
+        def people(auth_mode: str) -> People:
+            if auth_mode not in found:
+                service = stack.enter_context(
+                    running_service(
+                        tmp_path_factory.mktemp(auth_mode),
+                        AUTH_MODE=auth_mode,
+                        EXTERNAL_JWT_SECRET=SECRET,
+                    )
+                )
+                found[auth_mode] = People(service.url, auth_mode)
+            return found[auth_mode]
+
+        yield people
 
 
-@pytest.fixture(scope="module")
-def tokens(service_url: str) -> Tokens:
-    return Tokens(service_url)
-
-
-@schema.parametrize()
-def test_the_service_answers_as_documented(case, service_url, tokens):
+def check(case: Any, people: People) -> None:
+    if is_uuid(case.path_parameters.get("task_id")):
+        # An id that was made up is the id of no task, and all answers would be 404.
+        case.path_parameters["task_id"] = people.create_task()
     if case.headers.get("Authorization") == PLACEHOLDER:
-        case.headers["Authorization"] = f"Bearer {tokens.fitting(case.operation.path)}"
-        if is_uuid(case.path_parameters.get("task_id")):
-            # An id that was made up is the id of no task, and all answers would be 404.
-            case.path_parameters["task_id"] = tokens.create_task()
-    case.call_and_validate(base_url=service_url, timeout=20)
+        token = people.fitting_token(case.operation.path, case.method)
+        case.headers["Authorization"] = f"Bearer {token}"
+    if (
+        isinstance(case.path_parameters.get("user_id"), str)
+        and case.meta.generation.mode.is_positive
+    ):
+        # Likewise: most would be those of somebody else.
+        case.path_parameters["user_id"] = people.user_id
+    case.call_and_validate(base_url=people.url, timeout=20)
+
+
+@load_schema("local", 20).parametrize()
+def test_the_service_answers_as_documented(case, people):
+    check(case, people("local"))
+
+
+@load_schema("external", 5).parametrize()
+def test_the_service_answers_as_documented_with_an_issuer_outside(case, people):
+    check(case, people("external"))
+
+
+@load_schema("path", 5).parametrize()
+def test_the_service_answers_as_documented_where_the_path_is_believed(case, people):
+    check(case, people("path"))

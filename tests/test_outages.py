@@ -32,7 +32,7 @@ def test_what_was_acknowledged_survives_a_kill_of_the_database_under_load(tmp_pa
                 refused.append(answer)
                 time.sleep(0.02)
 
-    with running_service(tmp_path) as service:
+    with running_service(tmp_path, WEB_CONCURRENCY="2") as service:
         writers = [Caller(service, f"writer{name}@example.com") for name in range(6)]
         threads = [
             threading.Thread(target=write, args=(writer, name))

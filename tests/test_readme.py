@@ -75,7 +75,8 @@ def test_the_table_names_every_route(app):
         if rule.rule.startswith("/docs/"):
             continue
         for method in rule.methods - {"HEAD", "OPTIONS"}:
-            path = rule.rule.replace("<task_id>", "{id}")
+            path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+            path = path.replace("{task_id}", "{id}").replace("{session_id}", "{id}")
             assert f"`{method} {path}" in README, f"{method} {path}"
 
 

@@ -35,7 +35,7 @@ def processes_in(directory: Path) -> list[psutil.Process]:
 
 
 def test_from_nothing_to_tasks_that_are_there_after_a_restart(tmp_path):
-    with running_service(tmp_path) as service:
+    with running_service(tmp_path, from_nothing=True, traced=True) as service:
         ada = Caller(service, "ada@example.com")
         task = ada.call("POST", "/tasks", json={"title": "Buy milk"}).json()
         token = dict(ada.session.headers)
@@ -44,21 +44,29 @@ def test_from_nothing_to_tasks_that_are_there_after_a_restart(tmp_path):
         assert "/docs" in service.log.read_text()
 
     started = time.monotonic()
-    with running_service(tmp_path) as service:
+    with running_service(tmp_path, traced=True) as service:
         print(f"the second start took {time.monotonic() - started:.1f} s")
         answer = requests.get(f"{service.url}/tasks", headers=token, timeout=10)
         assert answer.json()["tasks"] == [task]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_it_stops_within_ten_seconds_and_leaves_no_process_behind(tmp_path, number):
-    with running_service(tmp_path) as service:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_an_operator_or_the_end_of_the_terminal_stops_it_too(tmp_path, number):
+    with running_service(tmp_path, traced=True) as service:
+        service.stop(number)
+
+    assert service.process.returncode == 0
+    assert processes_in(tmp_path) == []
+
+
+def test_it_stops_within_ten_seconds_and_leaves_no_process_behind(tmp_path):
+    with running_service(tmp_path, traced=True) as service:
         ada = Caller(service, "ada@example.com")  # Its connection stays open.
         slow = socket.create_connection(("127.0.0.1", int(service.url.rpartition(":")[2])))
         slow.sendall(b"POST /auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
         assert processes_in(tmp_path)
 
-        seconds = service.stop(number)
+        seconds = service.stop(signal.SIGINT)
 
     slow.close()
     ada.session.close()
@@ -87,7 +95,7 @@ def test_a_stop_in_the_middle_of_the_first_start_leaves_nothing_behind(tmp_path,
 
 
 def test_it_comes_back_after_everything_was_killed(tmp_path):
-    with running_service(tmp_path) as service:
+    with running_service(tmp_path, traced=True) as service:
         ada = Caller(service, "ada@example.com")
         task = ada.call("POST", "/tasks", json={"title": "Buy milk"}).json()
         service.process.kill()
@@ -99,13 +107,13 @@ def test_it_comes_back_after_everything_was_killed(tmp_path):
     lines = pid_file.read_text().splitlines()
     pid_file.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
 
-    with running_service(tmp_path) as service:
+    with running_service(tmp_path, traced=True) as service:
         ada = Caller(service, "ada@example.com")
         assert ada.call("GET", f"/tasks/{task['id']}").json() == task
 
 
 def test_a_server_whose_starter_was_killed_is_taken_over(tmp_path):
-    with running_service(tmp_path) as service:
+    with running_service(tmp_path, traced=True) as service:
         gunicorn = psutil.Process(service.process.pid).children()
         service.process.kill()
         service.process.wait()
@@ -114,13 +122,16 @@ def test_a_server_whose_starter_was_killed_is_taken_over(tmp_path):
                 child.kill()
         assert embedded.is_running(tmp_path / "postgres")
 
-    with running_service(tmp_path):
+    with running_service(tmp_path, traced=True):
         pass
     assert not embedded.is_running(tmp_path / "postgres")
 
 
 def test_a_second_service_on_the_same_data_shares_the_server(tmp_path):
-    with running_service(tmp_path) as first, running_service(tmp_path) as second:
+    with (
+        running_service(tmp_path, traced=True) as first,
+        running_service(tmp_path, traced=True) as second,
+    ):
         assert Caller(second, "ada@example.com").call("GET", "/tasks").status_code == 200
         first.stop()
         second.wait_until("/health", 200)
@@ -128,9 +139,9 @@ def test_a_second_service_on_the_same_data_shares_the_server(tmp_path):
 
 
 def test_the_first_goes_on_when_the_second_ends(tmp_path):
-    with running_service(tmp_path) as first:
+    with running_service(tmp_path, traced=True) as first:
         ada = Caller(first, "ada@example.com")
-        with running_service(tmp_path):
+        with running_service(tmp_path, traced=True):
             pass
         assert ada.call("GET", "/tasks").status_code == 200
 
@@ -267,13 +278,13 @@ def test_migrating_a_database_that_is_away_is_a_failure():
 
 
 def test_it_stops_in_order_when_nobody_reads_what_it_says(tmp_path):
-    with running_service(tmp_path, http_proxy="http://127.0.0.1:9") as service:
+    with running_service(tmp_path, traced=True, http_proxy="http://127.0.0.1:9") as service:
         assert "is running" in service.log.read_text()
     log = tmp_path / "service.log"
     log.unlink()
     log.symlink_to("/dev/full")
 
-    with running_service(tmp_path) as service:
+    with running_service(tmp_path, traced=True) as service:
         ada = Caller(service, "ada@example.com")
         assert ada.call("POST", "/tasks", json={"title": "a"}).status_code == 201
 
@@ -281,7 +292,7 @@ def test_it_stops_in_order_when_nobody_reads_what_it_says(tmp_path):
 
 
 def test_when_gunicorn_dies_all_of_it_ends_with_a_word(tmp_path):
-    with running_service(tmp_path) as service:
+    with running_service(tmp_path, traced=True) as service:
         [gunicorn] = [
             process
             for process in psutil.Process(service.process.pid).children()

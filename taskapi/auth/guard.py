@@ -2,28 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from flask import Flask, current_app, g, request
 
-from taskapi.auth.tokens import verify_token
+from taskapi.auth import cookies, external, tokens
+from taskapi.auth.schemas import UserIdInPath
 from taskapi.database import Actor
-from taskapi.exceptions import TokenMissing
-from taskapi.operations import token_kind_of
+from taskapi.exceptions import TokenMissing, UserMismatch
+from taskapi.operations import load, token_kind_of
+
+_USER_ID_IN_PATH = UserIdInPath()
 
 
-def init_app(app: Flask) -> None:
-    """Ask for a token on every route."""
-    app.before_request(_authenticate)
+Verify = Callable[[str, str], tokens.Claims | external.Claims]
+"""Reads a token of a kind; raises `NotAuthenticated`, `Unavailable`."""
 
 
-def _authenticate() -> None:
+def init_app(app: Flask, auth_mode: str) -> None:
+    """Ask for a token on every route, or believe the path where that is wanted."""
+    app.config["AUTH_MODE"] = auth_mode
+    if auth_mode == "path":
+        app.before_request(_believe_the_path)
+    else:
+        verify: Verify = tokens.verify_token if auth_mode == "local" else external.verify_token
+        app.before_request(partial(_authenticate, verify))
+
+
+def _authenticate(verify: Verify) -> None:
     # A preflight carries no token (Fetch standard), and an unknown URL has nothing to guard.
     if request.endpoint is None or request.method == "OPTIONS":
         return
     kind = token_kind_of(current_app.view_functions[request.endpoint])
     if kind is None:
         return
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
-        raise TokenMissing
-    g.claims = verify_token(token.strip(), kind)
+    g.claims = verify(_find_token(kind), kind)
     g.actor = Actor(g.claims.user_id, g.claims.session_id)
+    named = _user_in_path()
+    if named is not None and named != g.actor.user_id:
+        raise UserMismatch
+
+
+def _believe_the_path() -> None:
+    user_id = _user_in_path()
+    if user_id is not None:
+        g.actor = Actor(user_id)
+
+
+def _user_in_path() -> str | None:
+    """Take the user's id out of the path, so that no view has to ask whose tasks are meant."""
+    if not request.view_args or "user_id" not in request.view_args:
+        return None
+    named = {"user_id": request.view_args.pop("user_id")}
+    return str(load(_USER_ID_IN_PATH, named, "/path")["user_id"])
+
+
+def _find_token(kind: str) -> str:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    if kind == "refresh" and (in_cookie := cookies.find_refresh_token()):
+        g.token_was_in_cookie = True
+        return in_cookie
+    raise TokenMissing

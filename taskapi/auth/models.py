@@ -5,7 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, String, Text, func
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    LargeBinary,
+    String,
+    Text,
+    func,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from taskapi.extensions import Base
@@ -13,6 +22,8 @@ from taskapi.extensions import Base
 USER_ID_LENGTH = 255
 EMAIL_LENGTH = 254  # RFC 5321, 4.5.3.1.3, less the angle brackets
 NAME_LENGTH = 255
+DEVICE_LENGTH = 255
+ADDRESS_LENGTH = 45  # An IPv6 address with an IPv4 address inside.
 
 
 class User(Base):
@@ -30,10 +41,15 @@ class User(Base):
     __table_args__ = (CheckConstraint("id <> ''", name="id_not_empty"),)
 
 
+PROFILE = (User.id, User.email, User.name, User.created_at)
+"""What an account shows of itself."""
+
+
 class Session(Base):
     """One login. Its tokens name it, and end with it.
 
-    `refresh_id` is the id of the only refresh token that has not been spent.
+    `refresh_id` is the id of the only refresh token that has not been spent. `device` is
+    how the client named itself, `address` where it called from when it logged in.
     """
 
     __tablename__ = "sessions"
@@ -47,5 +63,24 @@ class Session(Base):
     last_used_at: Mapped[datetime] = mapped_column(
         DateTime(timezone=True), server_default=func.now()
     )
+    device: Mapped[str | None] = mapped_column(String(DEVICE_LENGTH))
+    address: Mapped[str | None] = mapped_column(String(ADDRESS_LENGTH))
     expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     revoked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+
+class LoginAttempts(Base):
+    """How many attempts to log in there were of one kind, as `throttle` counts them.
+
+    `subject` is a digest of what is counted: an e-mail address that nobody here has may be
+    a password in the wrong field.
+    """
+
+    __tablename__ = "login_attempts"
+
+    subject: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    counted_since: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), server_default=func.now()
+    )
+    last_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
+from argon2 import extract_parameters
+from argon2.exceptions import InvalidHashError
 from flask import Flask, current_app
 from pwdlib import PasswordHash
 from pwdlib.exceptions import UnknownHashError
@@ -27,6 +30,13 @@ _HASHES = PasswordHash(
 )
 _DECOY = _HASHES.hash("what a stranger's password is compared with")
 _PATIENCE_SECONDS = 5
+
+# Of hashes that were made elsewhere.
+_BCRYPT = re.compile(r"\$2[aby]\$(?P<rounds>0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}")
+_MOST_ROUNDS = 14
+_MOST_MEMORY = 256 * 1024  # KiB
+_MOST_WORK = 1024 * 1024  # KiB passed over
+_MOST_LANES = 16
 
 _LONGEST_FOR_BCRYPT = 72  # bytes; all that it has ever looked at
 
@@ -67,6 +77,21 @@ def verify_password(password: str, password_hash: str | None) -> tuple[bool, str
 def is_common(password: str) -> bool:
     """Whether the password is among the 30,000 that leaks show most often."""
     return password.lower() in _common_passwords()
+
+
+def is_usable(password_hash: str) -> bool:
+    """Whether a hash from elsewhere can be verified here, and within about a second."""
+    if bcrypt := _BCRYPT.fullmatch(password_hash):
+        return int(bcrypt["rounds"]) <= _MOST_ROUNDS
+    try:
+        costs = extract_parameters(password_hash)
+    except InvalidHashError:
+        return False
+    return (
+        costs.memory_cost <= _MOST_MEMORY
+        and costs.memory_cost * costs.time_cost <= _MOST_WORK
+        and costs.parallelism <= _MOST_LANES
+    )
 
 
 @contextmanager

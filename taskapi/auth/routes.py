@@ -1,54 +1,87 @@
-"""/auth: opening an account, sessions, and who one is."""
+"""/auth: accounts, sessions, and who one is."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, g
+from flask import Blueprint, g, request
 
-from taskapi.auth import service
-from taskapi.auth.schemas import Credentials, Registration, TokenPair, User
-from taskapi.http import no_content
+from taskapi.auth import service, sessions
+from taskapi.auth.cookies import answer_tokens, forget
+from taskapi.auth.models import DEVICE_LENGTH
+from taskapi.auth.schemas import (
+    Confirmation,
+    CookieQuery,
+    Credentials,
+    LogoutQuery,
+    OutsideUser,
+    PasswordChange,
+    ProfileChange,
+    Registration,
+    SessionList,
+    TokenPair,
+    User,
+)
+from taskapi.exceptions import SessionNotFound
+from taskapi.http import no_content, parse_id
 from taskapi.operations import accepts, answers, public, takes_refresh_token
 
 blueprint = Blueprint("auth", __name__, url_prefix="/auth")
+outside = Blueprint("auth", __name__, url_prefix="/auth")
+"""What is left of it where accounts are an issuer's outside."""
+
+_CONFIRMED = ("password_wrong", "too_many_attempts")
 
 
 @blueprint.post("/register")
 @public
-@accepts(body=Registration())
-@answers(201, TokenPair(), problems=["email_taken"])
-def register(body: dict[str, Any]) -> Any:
+@accepts(body=Registration(), query=CookieQuery())
+@answers(201, TokenPair(), headers=["Set-Cookie"], problems=["email_taken"])
+def register(body: dict[str, Any], query: dict[str, Any]) -> Any:
     """Open an account and log in."""
-    return service.register(**body), 201
+    return answer_tokens(service.register(_client(), **body), in_cookie=query["cookie"]), 201
 
 
 @blueprint.post("/login")
 @public
-@accepts(body=Credentials())
-@answers(200, TokenPair(), problems=["credentials_invalid"])
-def log_in(body: dict[str, Any]) -> Any:
+@accepts(body=Credentials(), query=CookieQuery())
+@answers(
+    200,
+    TokenPair(),
+    headers=["Set-Cookie"],
+    problems=["credentials_invalid", "too_many_attempts"],
+)
+def log_in(body: dict[str, Any], query: dict[str, Any]) -> Any:
     """Log in."""
-    return service.log_in(**body)
+    return answer_tokens(sessions.log_in(_client(), **body), in_cookie=query["cookie"])
 
 
 @blueprint.post("/refresh")
 @takes_refresh_token
-@answers(200, TokenPair(), problems=["refresh_token_reused"])
-def refresh() -> Any:
-    """Exchange the refresh token, sent as bearer token, for a new pair.
+@accepts(query=CookieQuery())
+@answers(
+    200,
+    TokenPair(),
+    headers=["Set-Cookie"],
+    problems=["refresh_token_reused", "origin_not_allowed"],
+)
+def refresh(query: dict[str, Any]) -> Any:
+    """Exchange the refresh token, sent as bearer token or in the cookie, for a new pair.
 
-    The old refresh token is spent: sent again, it ends its session.
+    The old refresh token is spent: sent again, it ends its session. One that came in the
+    cookie is answered in the cookie.
     """
-    return service.refresh(g.claims)
+    pair = sessions.refresh(g.claims)
+    return answer_tokens(pair, in_cookie=query["cookie"] or "token_was_in_cookie" in g)
 
 
 @blueprint.post("/logout")
+@accepts(query=LogoutQuery())
 @answers(204)
-def log_out() -> Any:
+def log_out(query: dict[str, Any]) -> Any:
     """End this session; its tokens are refused from the next request on."""
-    service.log_out(g.actor)
-    return no_content()
+    sessions.log_out(g.actor, everywhere=query["all"])
+    return forget(no_content())
 
 
 @blueprint.get("/me")
@@ -56,3 +89,62 @@ def log_out() -> Any:
 def get_me() -> Any:
     """Show the account that the token belongs to."""
     return service.get_profile(g.actor)
+
+
+@blueprint.patch("/me")
+@accepts(body=ProfileChange())
+@answers(200, User(), problems=["email_taken", *_CONFIRMED])
+def change_me(body: dict[str, Any]) -> Any:
+    """Change your name, or with your password your e-mail address."""
+    password = body.pop("password", None)
+    return service.change_profile(g.actor, _client(), body, password)
+
+
+@blueprint.delete("/me")
+@accepts(body=Confirmation())
+@answers(204, problems=_CONFIRMED)
+def delete_me(body: dict[str, Any]) -> Any:
+    """Delete your account with all its tasks and sessions, for good."""
+    service.delete_account(g.actor, _client(), body["password"])
+    return forget(no_content())
+
+
+@blueprint.post("/password")
+@accepts(body=PasswordChange())
+@answers(204, problems=_CONFIRMED)
+def change_password(body: dict[str, Any]) -> Any:
+    """Change your password; every other session of yours ends."""
+    service.change_password(g.actor, _client(), **body)
+    return no_content()
+
+
+@blueprint.get("/sessions")
+@answers(200, SessionList())
+def list_sessions() -> Any:
+    """List your open sessions, the last used first."""
+    return {"sessions": sessions.list_sessions(g.actor)}
+
+
+@blueprint.delete("/sessions/<session_id>")
+@answers(204, problems=["session_not_found"])
+def end_session(session_id: str) -> Any:
+    """End one of your sessions; its tokens are refused from the next request on."""
+    sessions.end_session(g.actor, parse_id(session_id, SessionNotFound))
+    return no_content()
+
+
+@outside.get("/me")
+@answers(200, OutsideUser())
+def get_claims() -> Any:
+    """Show what the token says of you."""
+    return {
+        "id": g.claims.user_id,
+        "email": g.claims.email,
+        "name": g.claims.name,
+        "created_at": None,
+    }
+
+
+def _client() -> sessions.Client:
+    device = "".join(c for c in request.headers.get("User-Agent", "") if c.isprintable())
+    return sessions.Client(device[:DEVICE_LENGTH] or None, request.remote_addr or "")

@@ -9,8 +9,8 @@ from marshmallow import Schema, ValidationError, fields
 from marshmallow.validate import Email as EmailSyntax
 
 from taskapi.auth import passwords
-from taskapi.auth.models import EMAIL_LENGTH, NAME_LENGTH
-from taskapi.fields import Input, Text
+from taskapi.auth.models import EMAIL_LENGTH, NAME_LENGTH, USER_ID_LENGTH
+from taskapi.fields import Boolean, Input, Text
 
 EXAMPLE_USER_ID = "01936b2e-7d10-7a55-8c0e-5f2d9b1e3a68"
 EXAMPLE_TIME = "2026-11-20T08:15:30.123456Z"
@@ -61,6 +61,35 @@ class NewPassword(Text):
         return password
 
 
+class UserIdInPath(Input):
+    """Whose tasks the path means: any text, as somebody else may have made the id."""
+
+    user_id = Text(
+        USER_ID_LENGTH,
+        shortest=1,
+        not_blank=True,
+        required=True,
+        metadata={"example": EXAMPLE_USER_ID, "description": "Whose tasks; percent-encoded."},
+    )
+
+
+class ForeignHash(Text):
+    """A password's hash in a form that can be verified here, at a bearable cost."""
+
+    default_error_messages = {
+        "unusable": "This is no bcrypt or Argon2 hash, or one that takes too long to verify.",
+    }
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(512, **kwargs)
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
+        password_hash = super()._deserialize(value, *args, **kwargs) or ""
+        if not passwords.is_usable(password_hash):
+            raise self.make_error("unusable")
+        return password_hash
+
+
 class Registration(Input):
     email = Email(required=True, metadata={"example": _EXAMPLE_EMAIL})
     password = NewPassword(required=True, metadata={"example": _EXAMPLE_PASSWORD})
@@ -79,6 +108,60 @@ class Credentials(Input):
     password = Text(passwords.LONGEST, required=True, metadata={"example": _EXAMPLE_PASSWORD})
 
 
+class ProfileChange(Input):
+    """Name and e-mail address; the latter needs the password."""
+
+    ignored = ("id", "created_at")
+    dependent_required = {"email": "password"}
+
+    name = Text(
+        NAME_LENGTH, allow_none=True, empty_is_null=True, metadata={"example": "Ada Lovelace"}
+    )
+    email = Email(metadata={"example": _EXAMPLE_EMAIL})
+    password = Text(
+        passwords.LONGEST,
+        metadata={
+            "example": _EXAMPLE_PASSWORD,
+            "description": "The current password; required with `email`.",
+        },
+    )
+
+
+class PasswordChange(Input):
+    current_password = Text(
+        passwords.LONGEST, required=True, metadata={"example": _EXAMPLE_PASSWORD}
+    )
+    new_password = NewPassword(required=True, metadata={"example": "a longer horse, stapled"})
+
+
+class Confirmation(Input):
+    password = Text(passwords.LONGEST, required=True, metadata={"example": _EXAMPLE_PASSWORD})
+
+
+class CookieQuery(Input):
+    cookie = Boolean(
+        in_text=True,
+        load_default=False,
+        metadata={
+            "description": "Keep the refresh token in an HttpOnly cookie instead of the body."
+        },
+    )
+
+
+class LogoutQuery(Input):
+    all = Boolean(
+        in_text=True, load_default=False, metadata={"description": "End every session of yours."}
+    )
+
+
+class ImportedAccount(Input):
+    """An account as it was elsewhere, with the hash of its password."""
+
+    email = Email(required=True)
+    password_hash = ForeignHash(required=True)
+    name = Text(NAME_LENGTH, allow_none=True, empty_is_null=True, load_default=None)
+
+
 class User(Schema):
     id = fields.String(
         required=True,
@@ -87,6 +170,40 @@ class User(Schema):
     email = fields.String(required=True, allow_none=True, metadata={"example": _EXAMPLE_EMAIL})
     name = fields.String(required=True, allow_none=True, metadata={"example": "Ada"})
     created_at = fields.DateTime(required=True, metadata={"example": EXAMPLE_TIME})
+
+
+class OutsideUser(User):
+    """Somebody whose account is at an issuer, as the token tells of them."""
+
+    created_at = fields.DateTime(
+        required=True,
+        allow_none=True,
+        metadata={"description": "null: no token says it.", "example": None},
+    )
+
+
+class OpenSession(Schema):
+    id = fields.String(required=True, metadata={"example": EXAMPLE_USER_ID})
+    device = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "The `User-Agent` that logged in.",
+            "example": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+        },
+    )
+    created_at = fields.DateTime(required=True, metadata={"example": EXAMPLE_TIME})
+    last_used_at = fields.DateTime(
+        required=True,
+        metadata={"description": "When its tokens were last made.", "example": EXAMPLE_TIME},
+    )
+    current = fields.Boolean(
+        required=True, metadata={"description": "The session that asks.", "example": True}
+    )
+
+
+class SessionList(Schema):
+    sessions = fields.List(fields.Nested(OpenSession), required=True)
 
 
 class TokenPair(Schema):
@@ -98,9 +215,9 @@ class TokenPair(Schema):
         },
     )
     refresh_token = fields.String(
-        required=True,
         metadata={
-            "description": "Exchange it once at /auth/refresh for the next pair.",
+            "description": "Exchange it once at /auth/refresh for the next pair. Absent where "
+            "it travels in the cookie.",
             "example": "eyJhbGciOiJIUzI1NiJ9.eyJzaWQiOiIwMTkzNmIyZSJ9.vwXk2Lrd",
         },
     )

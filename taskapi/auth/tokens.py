@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import lru_cache
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from taskapi.config import Settings
 from taskapi.exceptions import TokenExpired, TokenInvalid
 from taskapi.extensions import jwt
 
-_CACHED_TOKENS = 10_000
+CACHED_TOKENS = 10_000
 _LONGEST_TOKEN = 4096  # characters
 
 
@@ -37,7 +38,6 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.config.update(
         JWT_SECRET_KEY=settings.jwt_secret_key,
         JWT_ALGORITHM="HS256",
-        JWT_COOKIE_CSRF_PROTECT=False,
         JWT_ENCODE_NBF=False,
         JWT_DECODE_ALGORITHMS=["HS256"],
         JWT_ACCESS_TOKEN_EXPIRES=timedelta(seconds=settings.access_token_lifetime),
@@ -50,7 +50,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     jwt.init_app(app)
     # A signature that was right stays right: each token is verified once, and from then on
     # only its expiry is compared. Whether its session lives is the database's to say.
-    app.extensions["taskapi.tokens"] = lru_cache(maxsize=_CACHED_TOKENS)(_decode)
+    app.extensions["taskapi.tokens"] = lru_cache(maxsize=CACHED_TOKENS)(_decode)
 
 
 def issue_access_token(user_id: str, session_id: UUID) -> str:
@@ -81,8 +81,23 @@ def verify_token(token: str, kind: str) -> Claims:
     return claims
 
 
-def _decode(token: str) -> Claims:
+@contextmanager
+def refusing_what_is_wrong() -> Iterator[None]:
+    """Make `TokenExpired` and `TokenInvalid` of what the libraries say of a token."""
     try:
+        yield
+    except ExpiredSignatureError:
+        raise TokenExpired from None
+    except (
+        *(PyJWTError, JWTExtendedException),
+        # What hostile claims and headers bring out of the libraries, and out of our reading.
+        *(ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError),
+    ):
+        raise TokenInvalid from None
+
+
+def _decode(token: str) -> Claims:
+    with refusing_what_is_wrong():
         payload = decode_token(token)
         claims = Claims(
             user_id=payload["sub"],
@@ -92,14 +107,6 @@ def _decode(token: str) -> Claims:
             expires=float(payload["exp"]),
         )
         lifetime = claims.expires - float(payload["iat"])
-    except ExpiredSignatureError:
-        raise TokenExpired from None
-    except (
-        *(PyJWTError, JWTExtendedException),
-        # What hostile claims and headers bring out of the libraries, and out of the above.
-        *(ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError),
-    ):
-        raise TokenInvalid from None
     if claims.kind not in ("access", "refresh") or "\x00" in claims.user_id:
         raise TokenInvalid
     longest = current_app.config[f"JWT_{claims.kind.upper()}_TOKEN_EXPIRES"].total_seconds()

@@ -90,8 +90,10 @@ def running(directory: Path, is_wanted: Callable[[], bool] = lambda: True) -> It
         ensure_running(directory, is_wanted)
         yield url(directory)
     finally:
-        if is_starter(directory):
-            stop(directory)
+        # Under the lock: whoever starts it anew at this moment must not be taken for us.
+        with start_lock(directory):
+            if is_starter(directory):
+                stop(directory)
 
 
 def ensure_running(directory: Path, is_wanted: Callable[[], bool] = lambda: True) -> None:

@@ -13,7 +13,14 @@ from taskapi.auth.schemas import EXAMPLE_TIME, EXAMPLE_USER_ID
 from taskapi.fields import Boolean, Coded, Input, Integer, Text
 from taskapi.tasks.models import DESCRIPTION_LENGTH, TITLE_LENGTH
 
-SERVER_WRITTEN = ("id", "user_id", "version", "created_at", "updated_at", "completed_at")
+SERVER_WRITTEN: tuple[str, ...] = (
+    "id",
+    "user_id",
+    "version",
+    "created_at",
+    "updated_at",
+    "completed_at",
+)
 """Accepted and ignored, so that a client may send back what it has read."""
 
 _INT32 = 2**31
@@ -21,10 +28,10 @@ _CURSOR = "^[A-Za-z0-9_-]{21}[AQgw]$"  # 16 bytes in base64url: two bits remain 
 _EXAMPLE_ID = "01936b2e-8f3a-7c41-9d52-3b1f0a6e4c77"
 
 
-class TaskInput(Input):
-    """A task as a client writes it."""
+class TaskText(Input):
+    """A task as contract A's clients write it: of their completion they say elsewhere."""
 
-    ignored = SERVER_WRITTEN
+    ignored: tuple[str, ...] = (*SERVER_WRITTEN, "completed", "order")
 
     title = Text(
         TITLE_LENGTH, shortest=1, trim=True, required=True, metadata={"example": "Buy milk"}
@@ -36,6 +43,13 @@ class TaskInput(Input):
         load_default=None,
         metadata={"example": "Oat, two of them"},
     )
+
+
+class TaskInput(TaskText):
+    """A task as a client writes it."""
+
+    ignored = SERVER_WRITTEN
+
     completed = Boolean(metadata={"example": False})
     order = Integer(-_INT32, _INT32 - 1, metadata={"example": 0})
 

@@ -13,12 +13,23 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, case, delete, func, insert, null, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Update,
+    case,
+    delete,
+    func,
+    literal,
+    null,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import Insert, insert
 from uuid_utils.compat import uuid7
 
 from taskapi.auth.models import User
 from taskapi.database import Actor, execute
-from taskapi.exceptions import TaskNotFound
+from taskapi.exceptions import SessionEnded, TaskNotFound
 from taskapi.tasks.models import Task
 
 _COLUMNS = (
@@ -64,23 +75,26 @@ def create_task(
     order: int = 0,
 ) -> dict[str, Any]:
     """Add a task."""
-    change = _next_change(actor)
-    [task] = execute(
-        insert(Task)
-        .values(
-            id=uuid7(),
-            user_id=actor.user_id,
-            title=title,
-            description=description,
-            completed_at=change.time if completed else None,
-            order=order,
-            created_at=change.time,
-            updated_at=change.time,
-            version=change.number,
-        )
-        .returning(*_COLUMNS),
-        acting_as=actor,
+    change = _next_change(actor, may_be_first=True)
+    values = {
+        Task.id: literal(uuid7(), Task.id.type),
+        Task.user_id: literal(actor.user_id),
+        Task.title: literal(title),
+        Task.description: literal(description, Task.description.type),
+        Task.completed_at: change.time if completed else null(),
+        Task.order: literal(order),
+        Task.created_at: change.time,
+        Task.updated_at: change.time,
+        Task.version: change.number,
+    }
+    # From the counter, so that whose account is being deleted at this moment adds nothing.
+    row = select(*values.values()).where(change.number.is_not(None))
+    created = execute(
+        insert(Task).from_select(list(values), row).returning(*_COLUMNS), acting_as=actor
     )
+    if not created:
+        raise SessionEnded
+    [task] = created
     log.info("task_created", user_id=actor.user_id, task_id=task["id"])
     return task
 
@@ -133,13 +147,21 @@ def _is_own(actor: Actor, task_id: UUID) -> tuple[ColumnElement[bool], ...]:
     return Task.user_id == actor.user_id, Task.id == task_id
 
 
-def _next_change(actor: Actor) -> Change:
-    counter = (
-        update(User)
-        .where(User.id == actor.user_id)
-        .values(change_seq=User.change_seq + 1)
-        .returning(User.change_seq, func.clock_timestamp().label("time"))
-        .cte("counter")
+def _next_change(actor: Actor, *, may_be_first: bool = False) -> Change:
+    counted: Insert | Update = (
+        update(User).where(User.id == actor.user_id).values(change_seq=User.change_seq + 1)
+    )
+    if may_be_first and actor.session_id is None:
+        # Whose accounts are elsewhere has a row here from the first task on.
+        counted = (
+            insert(User)
+            .values(id=actor.user_id, change_seq=1)
+            .on_conflict_do_update(
+                index_elements=[User.id], set_={"change_seq": User.change_seq + 1}
+            )
+        )
+    counter = counted.returning(User.change_seq, func.clock_timestamp().label("time")).cte(
+        "counter"
     )
     return Change(
         select(counter.c.change_seq).scalar_subquery(), select(counter.c.time).scalar_subquery()

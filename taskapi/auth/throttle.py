@@ -1,0 +1,152 @@
+"""How often somebody may try to log in: counted in PostgreSQL, for all workers together.
+
+An attempt is counted before the password is looked at, so that a hundred at the same time
+are no way around; the right password takes its count back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import structlog
+from sqlalchemy import Connection, case, func, update
+from sqlalchemy.dialects.postgresql import insert
+
+from taskapi.auth.models import LoginAttempts
+from taskapi.database import SYSTEM, execute, transaction
+from taskapi.exceptions import TooManyAttempts
+
+FREE_FAILURES = 5
+"""Failures of an e-mail address from one client address, after which the next one waits."""
+
+FIRST_WAIT = timedelta(seconds=5)
+LONGEST_WAIT = timedelta(minutes=15)
+FORGOTTEN_AFTER = timedelta(days=1)
+
+ATTEMPTS_A_MINUTE = 30
+"""Attempts from one client address, whatever the e-mail address."""
+
+FAILURES_IN_A_ROW = 100
+"""Failures of an e-mail address, wherever they come from (NIST SP 800-63B, 5.2.2)."""
+
+KEPT_FOR_THE_OWNER = 10
+"""So many of them are only for client addresses that the owner has logged in from."""
+
+_MINUTE = timedelta(minutes=1)
+_UNTIL_SOMEBODY_HELPS = timedelta(days=1)
+_NO_WAIT = timedelta(0)
+
+log = structlog.get_logger()
+
+
+class Count(NamedTuple):
+    """The attempts that were counted under one subject."""
+
+    attempts: int
+    counted_since: datetime
+    last_at: datetime
+
+
+class Subjects(NamedTuple):
+    """What attempts are counted by, as digests."""
+
+    address: bytes
+    email: bytes
+    both: bytes
+
+
+def admit(email: str, address: str, *, is_known: bool) -> None:
+    """Count an attempt to log in.
+
+    `is_known` says that the account's owner has logged in from this address before. Raises
+    `TooManyAttempts`, and then counts nothing.
+    """
+    subjects = _subjects(email, address)
+    with transaction(acting_as=SYSTEM) as connection:
+        now, counts = _lock(connection, subjects)
+        wait = max(
+            _wait_of_address(counts[subjects.address], now),
+            _wait_of_email(counts[subjects.email], is_known=is_known),
+            _wait_of_both(counts[subjects.both], now),
+        )
+        if wait > _NO_WAIT:
+            log.warning("login_throttled")
+            raise TooManyAttempts(math.ceil(wait.total_seconds()))
+        begins_anew = LoginAttempts.subject.in_(
+            [subjects.address] * (counts[subjects.address].counted_since + _MINUTE <= now)
+            + [subjects.both] * (counts[subjects.both].last_at + FORGOTTEN_AFTER <= now)
+        )
+        connection.execute(
+            update(LoginAttempts)
+            .where(LoginAttempts.subject.in_(subjects))
+            .values(
+                attempts=case((begins_anew, 1), else_=LoginAttempts.attempts + 1),
+                counted_since=case((begins_anew, now), else_=LoginAttempts.counted_since),
+                last_at=now,
+            )
+        )
+
+
+def forgive(email: str, address: str) -> None:
+    """Forget the failures of an e-mail address in a row, and those from this address."""
+    subjects = _subjects(email, address)
+    _reset(subjects.email)
+    _reset(subjects.both)
+
+
+def unlock(email: str) -> None:
+    """Forget the failures of an e-mail address in a row, wherever they came from."""
+    _reset(_subjects(email, "").email)
+
+
+def _reset(subject: bytes) -> None:
+    # One row in a statement: two could wait in a circle with `admit`, which locks in order.
+    execute(
+        update(LoginAttempts).where(LoginAttempts.subject == subject).values(attempts=0),
+        acting_as=SYSTEM,
+    )
+
+
+def _subjects(email: str, address: str) -> Subjects:
+    kinds = (f"address\n{address}", f"email\n{email}", f"both\n{address}\n{email}")
+    return Subjects(*(hashlib.sha256(kind.encode()).digest() for kind in kinds))
+
+
+def _lock(connection: Connection, subjects: Subjects) -> tuple[datetime, dict[bytes, Count]]:
+    new = insert(LoginAttempts).values([{"subject": subject} for subject in sorted(subjects)])
+    rows = connection.execute(
+        # Nothing is changed; but an update locks the row, and returns it.
+        new.on_conflict_do_update(
+            index_elements=[LoginAttempts.subject], set_={"subject": new.excluded.subject}
+        ).returning(
+            *(LoginAttempts.subject, LoginAttempts.attempts),
+            *(LoginAttempts.counted_since, LoginAttempts.last_at),
+            func.clock_timestamp().label("now"),
+        )
+    ).all()
+    counts = {
+        bytes(row.subject): Count(row.attempts, row.counted_since, row.last_at) for row in rows
+    }
+    return max(row.now for row in rows), counts
+
+
+def _wait_of_address(count: Count, now: datetime) -> timedelta:
+    if count.attempts < ATTEMPTS_A_MINUTE:
+        return _NO_WAIT
+    return count.counted_since + _MINUTE - now
+
+
+def _wait_of_email(count: Count, *, is_known: bool) -> timedelta:
+    allowed = FAILURES_IN_A_ROW - (0 if is_known else KEPT_FOR_THE_OWNER)
+    return _NO_WAIT if count.attempts < allowed else _UNTIL_SOMEBODY_HELPS
+
+
+def _wait_of_both(count: Count, now: datetime) -> timedelta:
+    if count.attempts < FREE_FAILURES:
+        return _NO_WAIT
+    doublings = min(count.attempts - FREE_FAILURES, 10)  # The longest wait is reached before.
+    wait = min(FIRST_WAIT * 2.0**doublings, LONGEST_WAIT)
+    return count.last_at + wait - now

@@ -1,0 +1,54 @@
+"""The OpenAPI document at /openapi.json, and Swagger UI on it at /docs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import flask_swagger_ui
+from flask import Blueprint, Response, current_app, send_from_directory
+
+from taskapi.openapi.document import build_document
+from taskapi.operations import public
+
+__all__ = ["blueprint", "build_document"]
+
+_OWN_FILES = Path(__file__).parent / "static"
+_SWAGGER_UI = Path(flask_swagger_ui.__file__).parent / "dist"
+
+blueprint = Blueprint("docs", __name__)
+
+
+@blueprint.get("/openapi.json")
+@public
+def get_document() -> Any:
+    """Answer the document; it changes only with the release."""
+    documents = current_app.extensions
+    if "taskapi.openapi" not in documents:
+        documents["taskapi.openapi"] = build_document(current_app)
+    return documents["taskapi.openapi"]
+
+
+@blueprint.get("/docs")
+@public
+def show_docs() -> Response:
+    """Show Swagger UI, from files of our own and with nothing inline that could be code."""
+    response = _send_file(_OWN_FILES, "docs.html")
+    response.headers["Content-Security-Policy"] = (
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    )
+    return response
+
+
+@blueprint.get("/docs/<filename>")
+@public
+def get_docs_file(filename: str) -> Response:
+    """Answer a file that /docs needs: one of our own, or one of Swagger UI's."""
+    is_own = (_OWN_FILES / filename).is_file()
+    return _send_file(_OWN_FILES if is_own else _SWAGGER_UI, filename)
+
+
+def _send_file(directory: Path, filename: str) -> Response:
+    return send_from_directory(directory, filename, max_age=3600, conditional=False)

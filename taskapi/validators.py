@@ -1,0 +1,94 @@
+"""What the value of a setting may be; each refusal is a `ValidationError` with the mend."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from urllib.parse import urlsplit
+
+import psycopg2
+from marshmallow import ValidationError
+from psycopg2.extensions import parse_dsn
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+_DRIVER = "postgresql+psycopg2"
+_SHORTEST_SECRET = 32  # bytes: an HS256 key shorter than its digest weakens it (RFC 7518, 3.2).
+HOW_TO_MAKE_ONE = "make one with `python -c 'import secrets; print(secrets.token_urlsafe(48))'`."
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens there."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def with_driver(url: str) -> str:
+    """Name the driver that is installed."""
+    # SQLAlchemy takes a bare postgresql:// for psycopg 3, and postgres:// for nothing.
+    return re.sub(r"^postgres(ql)?(\+psycopg2)?://", f"{_DRIVER}://", url)
+
+
+def is_postgresql_url(value: str) -> None:
+    """Accept what psycopg2 connects to, and nothing."""
+    try:
+        driver = make_url(with_driver(value)).drivername if value else _DRIVER
+        # libpq itself says whether it knows each option.
+        parse_dsn(with_driver(value).replace(_DRIVER, "postgresql", 1))
+    except (ArgumentError, ValueError, psycopg2.Error):
+        driver = None
+    if driver != _DRIVER:
+        # The value itself is not repeated: it may hold a password.
+        raise ValidationError(
+            "is not a PostgreSQL URL; write it as postgresql://user:password@host:5432/database."
+        )
+
+
+def is_web_url(value: str) -> None:
+    """Accept a URL of http or https, and nothing."""
+    try:
+        parts = urlsplit(value)
+        well_formed = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        well_formed = False
+    if value and not well_formed:
+        raise ValidationError("is not a URL; write it as https://auth.example.com/api/auth/jwks.")
+
+
+def is_long_enough(value: str) -> None:
+    """Accept a secret that can sign, and nothing."""
+    try:
+        length = len(value.encode())
+    except UnicodeEncodeError:
+        raise ValidationError(f"is not text in UTF-8; {HOW_TO_MAKE_ONE}") from None
+    if 0 < length < _SHORTEST_SECRET:
+        raise ValidationError(f"is shorter than {_SHORTEST_SECRET} bytes; {HOW_TO_MAKE_ONE}")
+
+
+def is_host(value: str) -> None:
+    """Accept an address or the name of a host."""
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", value):
+            raise ValidationError(
+                "is neither an address nor a host name; try 127.0.0.1 or 0.0.0.0."
+            ) from None
+
+
+def are_origins(values: list[str]) -> None:
+    """Accept origins (RFC 6454) as a browser writes them."""
+    for value in values:
+        try:
+            parts = urlsplit(value)
+            canonical = f"{parts.scheme}://{parts.netloc}"
+            well_formed = parts.scheme in ("http", "https") and bool(parts.hostname)
+        except ValueError:
+            well_formed, canonical = False, ""
+        if not well_formed or value != canonical:
+            raise ValidationError(
+                f"{value!r} is not an origin; list them as "
+                "https://app.example.com,https://admin.example.com, without a path, never *."
+            )

@@ -1,0 +1,274 @@
+"""How often somebody may try to log in: by address and e-mail, by address, by e-mail."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+
+from taskapi.auth import throttle
+from tests.people import PASSWORD, assert_problem
+
+WRONG = "wrong password"
+
+
+@pytest.fixture
+def attempt(app):
+    def attempt(email="alice@example.com", password=WRONG, address="198.51.100.1"):
+        return app.test_client().post(
+            "/auth/login",
+            json={"email": email, "password": password},
+            environ_base={"REMOTE_ADDR": address},
+        )
+
+    return attempt
+
+
+@pytest.fixture
+def time_passes(sql):
+    """Let time pass for the counts without waiting for it."""
+
+    def time_passes(seconds):
+        sql(
+            "UPDATE login_attempts SET counted_since = counted_since - :past, "
+            "last_at = last_at - :past",
+            past=timedelta(seconds=seconds),
+        )
+
+    return time_passes
+
+
+def wait_of(response):
+    assert_problem(response, 429, "too_many_attempts")
+    return int(response.headers["Retry-After"])
+
+
+def test_after_five_failures_the_next_attempt_waits(attempt, alice):
+    for _ in range(5):
+        assert_problem(attempt(), 401, "credentials_invalid")
+
+    assert 0 < wait_of(attempt()) <= 5
+    # The right password waits as well, or an attacker could tell.
+    assert 0 < wait_of(attempt(password=PASSWORD)) <= 5
+
+
+def test_the_wait_doubles_up_to_fifteen_minutes(attempt, alice, time_passes):
+    for _ in range(5):
+        attempt()
+    waits = []
+    for _ in range(10):
+        waits.append(wait_of(attempt()))
+        time_passes(waits[-1] + 1)
+        assert_problem(attempt(), 401, "credentials_invalid")
+
+    assert waits == [5, 10, 20, 40, 80, 160, 320, 640, 900, 900]
+
+
+def test_after_the_wait_the_right_password_is_taken_and_the_count_begins_anew(
+    attempt, alice, time_passes
+):
+    for _ in range(5):
+        attempt()
+    time_passes(6)
+
+    assert attempt(password=PASSWORD).status_code == 200
+    for _ in range(5):
+        assert_problem(attempt(), 401, "credentials_invalid")
+    assert wait_of(attempt()) <= 5
+
+
+def test_an_attempt_that_had_to_wait_makes_the_wait_no_longer(attempt, alice, time_passes):
+    for _ in range(5):
+        attempt()
+    for _ in range(20):
+        wait_of(attempt())
+    time_passes(6)
+
+    assert attempt(password=PASSWORD).status_code == 200
+
+
+def test_the_owner_logs_in_from_an_address_that_did_not_fail(attempt, alice):
+    for _ in range(6):
+        attempt(address="198.51.100.66")
+
+    assert wait_of(attempt(password=PASSWORD, address="198.51.100.66"))
+    assert attempt(password=PASSWORD, address="203.0.113.5").status_code == 200
+
+
+def test_another_account_from_the_same_address_does_not_wait(attempt, alice, bob):
+    for _ in range(6):
+        attempt()
+
+    assert attempt("bob@example.com", PASSWORD).status_code == 200
+
+
+def test_every_spelling_of_an_address_counts_as_one(attempt, alice):
+    for email in ("alice@example.com", "ALICE@example.com", " Alice@Example.COM ") * 2:
+        last = attempt(email)
+
+    assert wait_of(last)
+
+
+def test_an_unknown_address_waits_like_a_known_one(attempt, alice):
+    def answers(email, address):
+        found = [attempt(email, address=address) for _ in range(7)]
+        return [
+            (one.status_code, one.json["code"], one.headers.get("Retry-After")) for one in found
+        ]
+
+    assert answers("nobody@example.com", "198.51.100.7") == answers(
+        "alice@example.com", "198.51.100.8"
+    )
+
+
+def test_an_address_has_thirty_attempts_a_minute(attempt, time_passes):
+    for number in range(30):
+        assert attempt(f"user{number}@example.com").status_code == 401
+
+    assert 0 < wait_of(attempt("another@example.com")) <= 60
+    assert attempt("another@example.com", address="203.0.113.5").status_code == 401
+    time_passes(61)
+    assert attempt("another@example.com").status_code == 401
+
+
+def test_right_passwords_count_among_the_thirty(attempt, alice):
+    for _ in range(30):
+        assert attempt(password=PASSWORD).status_code == 200
+
+    assert wait_of(attempt(password=PASSWORD)) <= 60
+
+
+def test_nobody_fails_more_than_a_hundred_times_in_a_row(attempt, alice):
+    statuses = []
+    for place in range(30):
+        statuses += [attempt(address=f"198.51.100.{place}").status_code for _ in range(4)]
+    # Those kept for places that the owner has logged in from: the tests' own address.
+    statuses += [attempt(address="127.0.0.1").status_code for _ in range(6)]
+
+    assert statuses.count(401) == 90 + 5
+    assert set(statuses) == {401, 429}
+    assert wait_of(attempt(password=PASSWORD, address="203.0.113.5")) > 3600
+
+
+def test_the_owner_still_logs_in_from_where_they_have_before(attempt, alice, sql):
+    for place in range(30):
+        for _ in range(4):
+            attempt(address=f"198.51.100.{place}")
+
+    assert attempt(password=PASSWORD, address="127.0.0.1").status_code == 200
+    # The row has ended.
+    assert_problem(attempt(address="203.0.113.5"), 401, "credentials_invalid")
+
+
+def test_also_a_known_place_ends_at_a_hundred(attempt, alice, sql):
+    for place in range(23):
+        for _ in range(4):
+            attempt(address=f"198.51.100.{place}")
+    sql("UPDATE login_attempts SET attempts = 99 WHERE attempts = 90")
+
+    assert_problem(attempt(address="127.0.0.1"), 401, "credentials_invalid")
+    assert wait_of(attempt(password=PASSWORD, address="127.0.0.1")) > 3600
+
+
+def test_an_operator_lets_somebody_try_again(app, attempt, alice, sql):
+    sql("INSERT INTO login_attempts (subject) VALUES ('\\x00')")  # Of nobody.
+    attempt(address="198.51.100.1")
+    sql("UPDATE login_attempts SET attempts = 100 WHERE attempts = 1")
+    assert wait_of(attempt(password=PASSWORD, address="203.0.113.5")) > 3600
+
+    run = app.test_cli_runner().invoke(args=["users", "unlock", "ALICE@example.com"])
+
+    assert (run.exit_code, run.output) == (0, "Done.\n")
+    assert attempt(password=PASSWORD, address="203.0.113.5").status_code == 200
+
+
+def test_a_hundred_attempts_at_the_same_time_are_no_way_around(attempt, alice):
+    statuses = []
+
+    def try_it():
+        statuses.append(attempt().status_code)
+
+    threads = [threading.Thread(target=try_it) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert statuses.count(401) == 5
+    assert statuses.count(429) + statuses.count(401) + statuses.count(503) == 16
+
+
+def test_many_addresses_at_the_same_time_do_not_wait_in_a_circle(app, attempt):
+    """Everybody locks the rows of two counts that the others lock as well."""
+    statuses = []
+
+    def try_it(number):
+        for turn in range(4):
+            email = f"user{(number + turn) % 3}@example.com"
+            address = f"198.51.100.{(number * turn) % 3}"
+            statuses.append(attempt(email, address=address).status_code)
+
+    threads = [threading.Thread(target=try_it, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(statuses) == 24
+    assert set(statuses) <= {401, 429}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/auth/password", {"current_password": WRONG, "new_password": "x" * 20}),
+        ("DELETE", "/auth/me", {"password": WRONG}),
+        ("PATCH", "/auth/me", {"email": "new@example.com", "password": WRONG}),
+    ],
+)
+def test_asking_for_the_password_again_is_an_attempt_as_well(alice, method, path, body):
+    for _ in range(5):
+        assert_problem(alice.call(method, path, body), 403, "password_wrong")
+
+    assert wait_of(alice.call(method, path, body))
+
+
+def test_failures_are_forgotten_after_a_day(attempt, alice, time_passes):
+    for _ in range(5):
+        attempt()
+    time_passes(86401)
+
+    for _ in range(5):
+        assert_problem(attempt(), 401, "credentials_invalid")
+    assert wait_of(attempt()) <= 5
+
+
+def test_the_counts_name_nobody(attempt, alice, sql):
+    attempt()
+
+    for row in sql("SELECT subject FROM login_attempts"):
+        assert len(bytes(row["subject"])) == 32
+
+
+def test_behind_a_proxy_the_address_is_the_one_that_the_proxy_saw(variant, alice):
+    def attempt(app, forwarded):
+        return app.test_client().post(
+            "/auth/login",
+            json={"email": "alice@example.com", "password": WRONG},
+            headers={"X-Forwarded-For": forwarded},
+        )
+
+    behind = variant(trusted_proxies=1)
+    for number in range(6):
+        last = attempt(behind, f"10.0.0.{number}, 198.51.100.1")  # The first is made up.
+    assert wait_of(last)
+    assert attempt(behind, "198.51.100.2").status_code == 401
+
+    direct = variant(trusted_proxies=0)
+    for number in range(6):
+        last = attempt(direct, f"198.51.100.{number}")
+    assert wait_of(last)
+
+
+def test_the_figures_are_those_that_are_promised():
+    assert (throttle.FREE_FAILURES, throttle.ATTEMPTS_A_MINUTE) == (5, 30)
+    assert (100, timedelta(minutes=15)) == (throttle.FAILURES_IN_A_ROW, throttle.LONGEST_WAIT)
