@@ -177,22 +177,32 @@ def _contradictions(
     values: dict[str, Any], *, trust_path_user_id: bool
 ) -> Iterator[tuple[str, str]]:
     """Find the settings that are well-formed one by one and wrong together."""
-    mode, is_exposed = values["auth_mode"], not is_loopback(values["host"] or "")
+    mode = values["auth_mode"]
+    # Behind a proxy, being on loopback says nothing of who gets here.
+    is_exposed = not is_loopback(values["host"] or "") or bool(values["trusted_proxies"])
     if mode == "path" and is_exposed and not trust_path_user_id:
         yield (
             "TRUST_PATH_USER_ID",
-            "must be yes for AUTH_MODE=path with a HOST other than loopback: whoever reaches "
-            "the port is then whoever the URL says. Only a gateway that has authenticated may "
-            "reach it.",
+            "must be yes for AUTH_MODE=path with a HOST other than loopback, or behind a "
+            "proxy: whoever reaches the port is then whoever the URL says. Only a gateway that "
+            "has authenticated may reach it.",
         )
     if values["cookie_secure"] is False and is_exposed:
         yield (
             "COOKIE_SECURE",
-            "may be no only where HOST is loopback; anybody on the way could read the cookie.",
+            "may be no only where HOST is loopback and no proxy stands in front; anybody on "
+            "the way could read the cookie.",
         )
     if values["cookie_samesite"] == "none" and values["cookie_secure"] is False:
         yield "COOKIE_SAMESITE", "none needs COOKIE_SECURE=yes; browsers drop the cookie otherwise."
+    if (values["access_token_lifetime"] or 0) > (values["refresh_token_lifetime"] or 0) > 0:
+        yield "ACCESS_TOKEN_LIFETIME", "may not be longer than REFRESH_TOKEN_LIFETIME."
     if mode != "external":
+        if values["external_jwks_url"] or values["external_jwt_secret"]:
+            yield (
+                "AUTH_MODE",
+                "must be external for EXTERNAL_JWKS_URL or EXTERNAL_JWT_SECRET to count.",
+            )
         return
     if values["external_jwks_url"]:
         if values["external_jwt_secret"]:

@@ -74,12 +74,17 @@ class _RoutedAsSent:
 
     def __init__(self, app: WSGIApplication, prefix: str) -> None:
         self._app = app
+        self._prefix = prefix
         self._path = re.compile(rf"(?:[a-z]+://[^/?#]*)?({re.escape(prefix)}[^?#]*)", re.IGNORECASE)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if sent := self._path.match(environ["RAW_URI"]):
+        if sent := self._path.match(environ.get("RAW_URI", "")):
             path = sent[1].removeprefix(environ["SCRIPT_NAME"])
             environ["PATH_INFO"] = quote(path.encode("latin-1"), safe=_PRINTABLE)
+        elif environ["PATH_INFO"].startswith(self._prefix):
+            # The prefix itself was sent in another spelling: encoded again, so that nothing
+            # is ever decoded twice.
+            environ["PATH_INFO"] = quote(environ["PATH_INFO"].encode("latin-1"))
         return self._app(environ, start_response)
 
 

@@ -51,10 +51,14 @@ def is_web_url(value: str) -> None:
     try:
         parts = urlsplit(value)
         well_formed = parts.scheme in ("http", "https") and bool(parts.hostname)
+        well_formed = well_formed and value.isprintable() and " " not in value
+        well_formed = well_formed and "@" not in parts.netloc and parts.port != 0
     except ValueError:
         well_formed = False
     if value and not well_formed:
-        raise ValidationError("is not a URL; write it as https://auth.example.com/api/auth/jwks.")
+        raise ValidationError(
+            "is not a URL; write it as https://auth.example.com/api/auth/jwks, without a password."
+        )
 
 
 def is_long_enough(value: str) -> None:

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -26,6 +26,8 @@ class Issuer:
         self.hangs = threading.Event()
         self.may_go_on = threading.Event()
         self.answer: bytes | None = None
+        self.drips = False
+        self.location = ""
         self.url = ""
         self._server: ThreadingHTTPServer | None = None
 
@@ -65,10 +67,17 @@ class Issuer:
                 if issuer.hangs.is_set():
                     issuer.may_go_on.wait(20)
                 body = issuer.answer or json.dumps({"keys": issuer.published}).encode()
-                self.send_response(200)
+                self.send_response(302 if issuer.location else 200)
+                if issuer.location:
+                    self.send_header("Location", issuer.location)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                with suppress(OSError):  # Whoever asked may not have waited.
+                    for drop in (body[at : at + 1] for at in range(len(body))):
+                        self.wfile.write(drop if issuer.drips else body)
+                        if not issuer.drips:
+                            break
+                        time.sleep(0.1)
 
             def log_message(self, *args: Any) -> None:
                 pass

@@ -3,7 +3,7 @@
 import pytest
 
 from taskapi.auth import passwords
-from tests.people import PASSWORD, assert_problem, assert_refused_field, bearer
+from tests.people import PASSWORD, Person, assert_problem, assert_refused_field, bearer
 
 NEW = "a longer horse, stapled"
 
@@ -61,6 +61,36 @@ def test_whoever_logs_in_with_the_old_password_at_the_same_moment_stays_outside(
     monkeypatch.setattr(passwords, "verify_password", verify_and_be_overtaken)
 
     assert_problem(log_in(client), 401, "credentials_invalid")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/auth/password", {"current_password": PASSWORD, "new_password": "x" * 20}),
+        ("PATCH", "/auth/me", {"email": "thief@example.com", "password": PASSWORD}),
+        ("DELETE", "/auth/me", {"password": PASSWORD}),
+    ],
+)
+def test_whoever_was_confirmed_with_the_old_password_changes_nothing_after_the_new(
+    client, app, alice, monkeypatch, method, path, body
+):
+    """A thief's session asks first, and the owner's change of the password comes between."""
+    thief = Person(app.test_client(), log_in(client).json)
+    verify = passwords.verify_password
+
+    def verify_and_be_overtaken(password, password_hash):
+        verdict = verify(password, password_hash)
+        monkeypatch.setattr(passwords, "verify_password", verify)
+        change = {"current_password": PASSWORD, "new_password": NEW}
+        assert alice.post("/auth/password", change).status_code == 204
+        return verdict
+
+    monkeypatch.setattr(passwords, "verify_password", verify_and_be_overtaken)
+
+    assert_problem(thief.call(method, path, body), 401, "session_ended")
+
+    assert log_in(client, NEW).status_code == 200
+    assert alice.get("/auth/me").json == alice.tokens["user"]
 
 
 @pytest.mark.parametrize(

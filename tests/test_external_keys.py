@@ -2,6 +2,7 @@
 
 import threading
 import time
+from http.client import HTTPException
 
 import pytest
 
@@ -272,6 +273,37 @@ def test_keys_that_cannot_be_used_are_passed_over(get, issuer):
     assert get(issuer.sign("one")).status_code == 200
     for key_id in ("for encryption", "short", "other"):
         assert_problem(get(issuer.sign(key_id)), 401, "token_invalid")
+
+
+def test_one_bad_key_does_not_spoil_the_others(get, issuer):
+    issuer.published = [{**issuer.published[0], "kid": ["x"]}, *issuer.published]
+
+    assert get(issuer.sign("one")).status_code == 200
+
+
+def test_an_answer_that_comes_in_drops_is_cut_off(issuer, monkeypatch):
+    monkeypatch.setattr(keys, "_DEADLINE_SECONDS", 0.5)
+    issuer.drips = True
+
+    with pytest.raises((OSError, HTTPException, ValueError)):
+        keys._fetch(issuer.url)
+
+
+def test_redirects_are_not_followed(get, issuer):
+    with running_issuer() as other:
+        other.add_key("theirs")
+        issuer.location = other.url
+
+        assert_problem(get(other.sign("theirs")), 503, "issuer_unavailable")
+        assert other.asked == 0
+
+
+def test_a_name_that_is_no_text_is_left_out(external, issuer):
+    token = issuer.sign("one", name="\ud800x", email=["a"])
+
+    me = external.test_client().get("/auth/me", headers=bearer(token))
+
+    assert (me.json["name"], me.json["email"]) == (None, None)
 
 
 def test_a_token_without_a_key_id_means_the_only_key(get, issuer):

@@ -31,8 +31,16 @@ def sign(app, claims, header=None, digest="sha256", key=None):
 
 
 def refused(client, token, code="token_invalid"):
-    assert_problem(client.get("/tasks", headers=bearer(token)), 401, code)
-    assert_problem(client.post("/tasks", json={"title": "a"}, headers=bearer(token)), 401, code)
+    for method, path in (
+        *(("GET", "/tasks"), ("POST", "/tasks"), ("GET", "/api/somebody/tasks")),
+        *(("POST", "/api/somebody/tasks"), ("GET", "/auth/sessions"), ("DELETE", "/auth/me")),
+    ):
+        if code == "session_ended" and path.startswith("/api/"):
+            continue  # Whose path it is comes before any statement, which asks for the session.
+        json = {"password": "a"} if path == "/auth/me" else {"title": "a"}
+        body = {} if method == "GET" else {"json": json}
+        response = client.open(path, method=method, headers=bearer(token), **body)
+        assert_problem(response, 401, code)
 
 
 def test_our_own_claims_signed_again_are_accepted(app, client, alice):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 
 import bcrypt
 import pytest
@@ -64,6 +65,23 @@ def test_an_older_kind_of_argon2_is_verified_too(client, bring):
     assert login.status_code == 200
 
 
+def test_logging_in_for_the_first_time_twice_at_once_works_twice(app, bring):
+    bring(account("ada@example.com", bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(8)).decode()))
+    body = {"email": "ada@example.com", "password": PASSWORD}
+    statuses = []
+
+    def log_in():
+        statuses.append(app.test_client().post("/auth/login", json=body).status_code)
+
+    threads = [threading.Thread(target=log_in) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert statuses == [200] * 4
+
+
 def test_a_wrong_password_is_wrong_here_as_well(client, bring):
     bring(account("ada@example.com"))
 
@@ -105,15 +123,17 @@ def test_a_bad_line_is_reported_with_its_number_and_stops_nothing(bring, sql):
         b"[]",
         b"\xff\xfe",
         account("five@example.com", BCRYPT.replace("$04$", "$31$")),
+        account("bad-salt@example.com", "$2b$12$" + "a" * 53),
+        account("no-ascii@example.com", "$argon2id$v=19$m=8,t=1,p=1$éééééééé$éééééééé"),
         account("six@example.com", "$argon2id$v=19$m=4194304,t=10,p=1$c2FsdHNhbHQ$aGFzaGhhc2g"),
         account("seven@example.com"),
     )
 
     assert run.exit_code == 1
-    assert run.stdout == "2 imported, 0 there already, 9 refused.\n"
+    assert run.stdout == "2 imported, 0 there already, 11 refused.\n"
     reported = [line for line in run.stderr.splitlines() if line.startswith("line ")]
     assert [line.partition(":")[0] for line in reported] == [
-        f"line {number}" for number in (2, 3, 5, 6, 7, 8, 9, 10, 11)
+        f"line {number}" for number in (2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13)
     ]
     assert "/email: This is not an e-mail address." in reported[1]
     assert "/password_hash: This field is required." in reported[2]

@@ -110,7 +110,7 @@ def people(tmp_path_factory):
                     running_service(
                         tmp_path_factory.mktemp(auth_mode),
                         AUTH_MODE=auth_mode,
-                        EXTERNAL_JWT_SECRET=SECRET,
+                        EXTERNAL_JWT_SECRET=SECRET if auth_mode == "external" else "",
                     )
                 )
                 found[auth_mode] = People(service.url, auth_mode)

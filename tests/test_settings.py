@@ -8,6 +8,12 @@ import pytest
 from taskapi.config import Settings, SettingsError
 
 SECRET = "s" * 32
+EXTERNAL = {
+    "AUTH_MODE": "external",
+    "EXTERNAL_JWKS_URL": "https://auth.example.com/jwks",
+    "EXTERNAL_JWT_ISSUER": "https://auth.example.com",
+    "EXTERNAL_JWT_AUDIENCE": "https://auth.example.com",
+}
 URL = "postgresql://user:password@localhost:5432/tasks"
 
 
@@ -90,6 +96,26 @@ def test_the_usual_spellings_of_a_database_url_are_understood(read, scheme):
         ({"CORS_ORIGINS": "https://[a"}, "CORS_ORIGINS", "origin"),
         ({"LOG_FORMAT": "xml"}, "LOG_FORMAT", "json"),
         ({"STATEMENT_TIMEOUT": "-1"}, "STATEMENT_TIMEOUT", "0.1"),
+        ({"AUTH_MODE": "none"}, "AUTH_MODE", "local, external, path"),
+        ({"AUTH_MODE": "path", "HOST": "0.0.0.0"}, "TRUST_PATH_USER_ID", "gateway"),
+        ({"AUTH_MODE": "path", "TRUSTED_PROXIES": "1"}, "TRUST_PATH_USER_ID", "gateway"),
+        ({"AUTH_MODE": "external"}, "EXTERNAL_JWKS_URL", "EXTERNAL_JWT_SECRET"),
+        ({"AUTH_MODE": "external", "EXTERNAL_JWT_SECRET": "short"}, "EXTERNAL_JWT_SECRET", "32"),
+        ({"EXTERNAL_JWT_SECRET": SECRET}, "AUTH_MODE", "external"),
+        ({**EXTERNAL, "EXTERNAL_JWT_ISSUER": ""}, "EXTERNAL_JWT_ISSUER", "iss"),
+        ({**EXTERNAL, "EXTERNAL_JWT_AUDIENCE": ""}, "EXTERNAL_JWT_AUDIENCE", "aud"),
+        ({**EXTERNAL, "EXTERNAL_JWT_SECRET": SECRET}, "EXTERNAL_JWT_SECRET", "exclude"),
+        ({**EXTERNAL, "EXTERNAL_JWKS_URL": "auth.example.com"}, "EXTERNAL_JWKS_URL", "https://"),
+        (
+            {**EXTERNAL, "EXTERNAL_JWKS_URL": "https://svc:secret-word@auth.example.com/"},
+            "EXTERNAL_JWKS_URL",
+            "without a password",
+        ),
+        ({"COOKIE_SECURE": "no", "HOST": "0.0.0.0"}, "COOKIE_SECURE", "loopback"),
+        ({"COOKIE_SECURE": "no", "COOKIE_SAMESITE": "none"}, "COOKIE_SAMESITE", "COOKIE_SECURE"),
+        ({"COOKIE_SAMESITE": "sometimes"}, "COOKIE_SAMESITE", "strict"),
+        ({"REFRESH_TOKEN_LIFETIME": "2"}, "ACCESS_TOKEN_LIFETIME", "REFRESH_TOKEN_LIFETIME"),
+        ({"TRUSTED_PROXIES": "-1"}, "TRUSTED_PROXIES", "0"),
         ({"MIGRATE_ON_START": "perhaps"}, "MIGRATE_ON_START", "boolean"),
     ],
 )

@@ -3,6 +3,7 @@
 from urllib.parse import quote
 
 import pytest
+from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from taskapi.tasks import routes
 from tests.people import Caller, assert_problem, assert_refused_field, bearer, outsider
@@ -229,3 +230,25 @@ def test_ten_thousand_tasks_are_listed_in_batches(app, alice, sql):
     tasks = app.json.loads(b"".join(chunks))
     assert len({task["id"] for task in tasks}) == 10_000
     assert [task["id"] for task in tasks] == sorted((t["id"] for t in tasks), reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("raw", "path"),
+    [
+        ("/api/a%252Fb/tasks", "/api/a%2Fb/tasks"),
+        ("/%61pi/a%252Fb/tasks", "/api/a%2Fb/tasks"),
+        ("h2://x/api/a%252Fb/tasks", "/api/a%2Fb/tasks"),
+        ("http://x/api/a%252Fb/tasks", "/api/a%2Fb/tasks"),
+        ("", "/api/a%2Fb/tasks"),
+    ],
+)
+def test_however_the_path_was_sent_it_is_decoded_once(known_elsewhere, raw, path):
+    """`raw` is what stands in the request line, `path` what a server makes of it."""
+    somebody = known_elsewhere("a%2Fb")
+    environ = EnvironBuilder("/", headers=[*bearer(somebody.token).items()]).get_environ()
+
+    _, status, _ = run_wsgi_app(
+        somebody.client.application, {**environ, "PATH_INFO": path, "RAW_URI": raw}
+    )
+
+    assert status == "200 OK"

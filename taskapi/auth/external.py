@@ -118,4 +118,6 @@ def _base64url(text: str) -> str:
 
 
 def _text(claim: object) -> str | None:
-    return claim if isinstance(claim, str) else None
+    """Return a claim that is text; half a surrogate pair, which JSON has no form for, is none."""
+    is_text = isinstance(claim, str) and not any("\ud800" <= one <= "\udfff" for one in claim)
+    return str(claim) if is_text else None

@@ -32,7 +32,11 @@ _DECOY = _HASHES.hash("what a stranger's password is compared with")
 _PATIENCE_SECONDS = 5
 
 # Of hashes that were made elsewhere.
-_BCRYPT = re.compile(r"\$2[aby]\$(?P<rounds>0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}")
+# The 22nd character of the salt holds but two bits.
+_BCRYPT = re.compile(
+    r"\$2[aby]\$(?P<rounds>0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}"
+)
+_ARGON2_DIGITS = re.compile(r"\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}\Z")
 _MOST_ROUNDS = 14
 _MOST_MEMORY = 256 * 1024  # KiB
 _MOST_WORK = 1024 * 1024  # KiB passed over
@@ -69,7 +73,7 @@ def verify_password(password: str, password_hash: str | None) -> tuple[bool, str
                 matches = _HASHES.verify(start, password_hash or "")
                 return matches, _HASHES.hash(password) if matches else None
             matches, updated = _HASHES.verify_and_update(password, password_hash or _DECOY)
-        except UnknownHashError:
+        except (UnknownHashError, ValueError):  # The latter is bcrypt's word for the same.
             return False, None
         return matches and password_hash is not None, updated if password_hash else None
 
@@ -86,6 +90,8 @@ def is_usable(password_hash: str) -> bool:
     try:
         costs = extract_parameters(password_hash)
     except InvalidHashError:
+        return False
+    if not _ARGON2_DIGITS.search(password_hash):
         return False
     return (
         costs.memory_cost <= _MOST_MEMORY

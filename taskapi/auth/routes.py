@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from ipaddress import ip_address
 from typing import Any
 
 from flask import Blueprint, g, request
@@ -77,7 +79,7 @@ def refresh(query: dict[str, Any]) -> Any:
 
 @blueprint.post("/logout")
 @accepts(query=LogoutQuery())
-@answers(204)
+@answers(204, headers=["Set-Cookie"])
 def log_out(query: dict[str, Any]) -> Any:
     """End this session; its tokens are refused from the next request on."""
     sessions.log_out(g.actor, everywhere=query["all"])
@@ -102,7 +104,7 @@ def change_me(body: dict[str, Any]) -> Any:
 
 @blueprint.delete("/me")
 @accepts(body=Confirmation())
-@answers(204, problems=_CONFIRMED)
+@answers(204, headers=["Set-Cookie"], problems=_CONFIRMED)
 def delete_me(body: dict[str, Any]) -> Any:
     """Delete your account with all its tasks and sessions, for good."""
     service.delete_account(g.actor, _client(), body["password"])
@@ -147,4 +149,10 @@ def get_claims() -> Any:
 
 def _client() -> sessions.Client:
     device = "".join(c for c in request.headers.get("User-Agent", "") if c.isprintable())
-    return sessions.Client(device[:DEVICE_LENGTH] or None, request.remote_addr or "")
+    # What a proxy says may be no address, or have a port with it.
+    said = re.sub(r"^\[(.*)\](:\d+)?$|^([^:]*):\d+$", r"\1\3", request.remote_addr or "")
+    try:
+        address = str(ip_address(said.partition("%")[0]))
+    except ValueError:
+        address = ""
+    return sessions.Client(device[:DEVICE_LENGTH] or None, address)

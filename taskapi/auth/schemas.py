@@ -183,7 +183,7 @@ class OutsideUser(User):
 
 
 class OpenSession(Schema):
-    id = fields.String(required=True, metadata={"example": EXAMPLE_USER_ID})
+    id = fields.UUID(required=True, metadata={"example": EXAMPLE_USER_ID})
     device = fields.String(
         required=True,
         allow_none=True,

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import structlog
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from uuid_utils.compat import uuid7
 
 from taskapi.auth import passwords
 from taskapi.auth.models import PROFILE, Session, User
-from taskapi.auth.sessions import Client, authenticate, open_session
+from taskapi.auth.sessions import IS_OPEN, Client, authenticate, open_session
 from taskapi.database import SYSTEM, Actor, execute, transaction
 from taskapi.exceptions import CredentialsInvalid, EmailTaken, PasswordWrong, SessionEnded
 
@@ -52,15 +52,12 @@ def change_profile(
 
     Raises `EmailTaken`, `PasswordWrong`, `TooManyAttempts`.
     """
-    profile = get_profile(actor)
-    if "email" in changes:
-        _confirm(client, profile, password or "")
     if not changes:
-        return profile
+        return get_profile(actor)
+    mine = _confirm(actor, client, password or "") if "email" in changes else _mine(actor)
     try:
         changed = execute(
-            update(User).where(User.id == actor.user_id).values(**changes).returning(*PROFILE),
-            acting_as=SYSTEM,
+            update(User).where(*mine).values(**changes).returning(*PROFILE), acting_as=SYSTEM
         )
     except IntegrityError:
         raise EmailTaken from None
@@ -75,12 +72,12 @@ def change_password(actor: Actor, client: Client, current_password: str, new_pas
 
     Raises `PasswordWrong`, `TooManyAttempts`.
     """
-    _confirm(client, get_profile(actor), current_password)
+    mine = _confirm(actor, client, current_password)
     password_hash = passwords.hash_password(new_password)
     with transaction(acting_as=SYSTEM) as connection:
-        connection.execute(
-            update(User).where(User.id == actor.user_id).values(password_hash=password_hash)
-        )
+        statement = update(User).where(*mine).values(password_hash=password_hash)
+        if not connection.execute(statement.returning(User.id)).all():
+            raise SessionEnded
         connection.execute(
             update(Session)
             .where(
@@ -97,8 +94,9 @@ def delete_account(actor: Actor, client: Client, password: str) -> None:
 
     Raises `PasswordWrong`, `TooManyAttempts`.
     """
-    _confirm(client, get_profile(actor), password)
-    execute(delete(User).where(User.id == actor.user_id), acting_as=SYSTEM)
+    mine = _confirm(actor, client, password)
+    if not execute(delete(User).where(*mine).returning(User.id), acting_as=SYSTEM):
+        raise SessionEnded
     log.info("account_deleted", user_id=actor.user_id)
 
 
@@ -115,9 +113,23 @@ def import_accounts(accounts: Sequence[dict[str, Any]]) -> int:
     return len(added)
 
 
-def _confirm(client: Client, profile: dict[str, Any], password: str) -> None:
-    """Ask for the password again. Raises `PasswordWrong`, `TooManyAttempts`."""
+def _mine(actor: Actor) -> tuple[ColumnElement[bool], ...]:
+    """Make the conditions of a change to the actor's account: its session is still open."""
+    session = select(Session.id).where(
+        *(Session.id == actor.session_id, Session.user_id == User.id), *IS_OPEN
+    )
+    return User.id == actor.user_id, session.exists()
+
+
+def _confirm(actor: Actor, client: Client, password: str) -> tuple[ColumnElement[bool], ...]:
+    """Ask for the password again, and make the conditions of the change it is asked for.
+
+    Who changes the password at this moment has the last word: then they are not met. Raises
+    `PasswordWrong`, `TooManyAttempts`.
+    """
+    profile = get_profile(actor)
     try:
-        authenticate(client, profile["email"], password)
+        user = authenticate(client, profile["email"], password, is_known=True)
     except CredentialsInvalid:
         raise PasswordWrong from None
+    return *_mine(actor), User.password_hash == user["password_hash"]

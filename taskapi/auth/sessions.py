@@ -16,13 +16,15 @@ from taskapi.auth.models import PROFILE, Session, User
 from taskapi.auth.schemas import normalise_email
 from taskapi.database import SYSTEM, Actor, execute, transaction
 from taskapi.exceptions import (
+    Busy,
     CredentialsInvalid,
     RefreshTokenReused,
     SessionEnded,
     SessionNotFound,
 )
 
-_IS_OPEN = (Session.revoked_at.is_(None), Session.expires_at > func.now())
+IS_OPEN = (Session.revoked_at.is_(None), Session.expires_at > func.now())
+"""What is true of a session that has not ended."""
 
 log = structlog.get_logger()
 
@@ -40,50 +42,69 @@ def log_in(client: Client, email: str, password: str) -> dict[str, Any]:
     with transaction(acting_as=SYSTEM) as connection:
         # A password that is changed at this moment either waits for the new session and
         # ends it, or is seen here.
-        is_current = (User.id == user["id"], User.password_hash == user.pop("password_hash"))
-        if not connection.execute(
-            select(User.id).where(*is_current).with_for_update(read=True)
-        ).all():
+        is_unchanged = (User.id == user["id"], User.password_hash == user.pop("password_hash"))
+        statement = select(User.id).where(*is_unchanged).with_for_update(read=True)
+        if not connection.execute(statement).all():
             raise CredentialsInvalid
         answer = open_session(connection, client, user)
     log.info("logged_in", user_id=user["id"])
     return answer
 
 
-def authenticate(client: Client, email: str, password: str) -> dict[str, Any]:
+def authenticate(
+    client: Client, email: str, password: str, *, is_known: bool = False
+) -> dict[str, Any]:
     """Return the profile and the password hash of whom address and password belong to.
 
-    Raises `CredentialsInvalid`, `TooManyAttempts`.
+    `is_known` says that it is the owner's own session which asks. Raises
+    `CredentialsInvalid`, `TooManyAttempts`, `Busy`.
     """
     email = normalise_email(email)
-    called_from_here = select(Session.id).where(
-        Session.user_id == User.id, Session.address == client.address
-    )
-    found = execute(
-        select(*PROFILE, User.password_hash, called_from_here.exists().label("is_known")).where(
-            User.email == email
-        ),
-        acting_as=SYSTEM,
-    )
-    stranger: dict[str, Any] = {"id": None, "password_hash": None, "is_known": False}
-    user = found[0] if found else stranger
-    throttle.admit(email, client.address, is_known=user.pop("is_known"))
+    user, was_here = _look_up(client, email)
+    throttle.admit(email, client.address, is_known=is_known or was_here)
     old_hash = user["password_hash"]
-    matches, new_hash = passwords.verify_password(password, old_hash)
+    try:
+        matches, new_hash = passwords.verify_password(password, old_hash)
+    except Busy:
+        throttle.take_back(email, client.address)
+        raise
     if not matches:
         log.warning("login_failed", user_id=user["id"])
         raise CredentialsInvalid
     throttle.forgive(email, client.address)
     if new_hash:
-        user["password_hash"] = new_hash
-        execute(
-            # Unless the password has been changed meanwhile.
-            update(User)
-            .where(User.id == user["id"], User.password_hash == old_hash)
-            .values(password_hash=new_hash),
-            acting_as=SYSTEM,
-        )
+        _renew_hash(user, new_hash, password)
     return user
+
+
+def _look_up(client: Client, email: str) -> tuple[dict[str, Any], bool]:
+    """Return the account, or nobody's, and whether it was used from this address before."""
+    called_from_here = select(Session.id).where(
+        Session.user_id == User.id, Session.address == client.address
+    )
+    statement = select(*PROFILE, User.password_hash, called_from_here.exists().label("was_here"))
+    found = execute(statement.where(User.email == email), acting_as=SYSTEM)
+    if not found:
+        return {"id": None, "password_hash": None}, False
+    return found[0], found[0].pop("was_here")
+
+
+def _renew_hash(user: dict[str, Any], new_hash: str, password: str) -> None:
+    """Replace a hash that is out of date, if that has not been done at this moment."""
+    is_own = User.id == user["id"]
+    renewed = execute(
+        update(User)
+        .where(is_own, User.password_hash == user["password_hash"])
+        .values(password_hash=new_hash)
+        .returning(User.id),
+        acting_as=SYSTEM,
+    )
+    if not renewed:
+        [current] = execute(select(User.password_hash).where(is_own), acting_as=SYSTEM) or [{}]
+        new_hash = current.get("password_hash", "")
+        if not passwords.verify_password(password, new_hash)[0]:
+            raise CredentialsInvalid
+    user["password_hash"] = new_hash
 
 
 def open_session(connection: Connection, client: Client, user: dict[str, Any]) -> dict[str, Any]:
@@ -115,7 +136,7 @@ def refresh(claims: tokens.Claims) -> dict[str, Any]:
         update(Session)
         .where(
             *(User.id == Session.user_id, Session.user_id == claims.user_id),
-            *(Session.id == UUID(claims.session_id), *_IS_OPEN),
+            *(Session.id == UUID(claims.session_id), *IS_OPEN),
         )
         .values(
             refresh_id=case((is_unspent, next_id), else_=Session.refresh_id),
@@ -142,7 +163,7 @@ def list_sessions(actor: Actor) -> list[dict[str, Any]]:
             *(Session.id, Session.device, Session.created_at, Session.last_used_at),
             (Session.id == _id_of(actor)).label("current"),
         )
-        .where(Session.user_id == actor.user_id, *_IS_OPEN)
+        .where(Session.user_id == actor.user_id, *IS_OPEN)
         .order_by(Session.last_used_at.desc(), Session.id.desc()),
         acting_as=actor,
     )
@@ -164,7 +185,7 @@ def log_out(actor: Actor, *, everywhere: bool) -> None:
 def _end(actor: Actor, *which: ColumnElement[bool]) -> list[dict[str, Any]]:
     return execute(
         update(Session)
-        .where(Session.user_id == actor.user_id, *_IS_OPEN, *which)
+        .where(Session.user_id == actor.user_id, *IS_OPEN, *which)
         .values(revoked_at=func.now())
         .returning(Session.id),
         acting_as=actor,

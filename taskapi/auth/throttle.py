@@ -1,7 +1,7 @@
 """How often somebody may try to log in: counted in PostgreSQL, for all workers together.
 
 An attempt is counted before the password is looked at, so that a hundred at the same time
-are no way around; the right password takes its count back.
+are no way around; the right password ends the row of failures.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from datetime import datetime, timedelta
+from ipaddress import ip_network
 from typing import NamedTuple
 
 import structlog
@@ -32,11 +33,13 @@ ATTEMPTS_A_MINUTE = 30
 FAILURES_IN_A_ROW = 100
 """Failures of an e-mail address, wherever they come from (NIST SP 800-63B, 5.2.2)."""
 
-KEPT_FOR_THE_OWNER = 10
-"""So many of them are only for client addresses that the owner has logged in from."""
+FAILURES_OF_ANYBODY = 90
+"""So many of them before only client addresses that did not fail may go on."""
+
+FAILURES_OF_STRANGERS = 95
+"""So many of them before only client addresses may that the owner has logged in from."""
 
 _MINUTE = timedelta(minutes=1)
-_UNTIL_SOMEBODY_HELPS = timedelta(days=1)
 _NO_WAIT = timedelta(0)
 
 log = structlog.get_logger()
@@ -69,15 +72,19 @@ def admit(email: str, address: str, *, is_known: bool) -> None:
         now, counts = _lock(connection, subjects)
         wait = max(
             _wait_of_address(counts[subjects.address], now),
-            _wait_of_email(counts[subjects.email], is_known=is_known),
+            _wait_of_email(
+                counts[subjects.email], now, is_known, has_failed=counts[subjects.both].attempts > 0
+            ),
             _wait_of_both(counts[subjects.both], now),
         )
         if wait > _NO_WAIT:
             log.warning("login_throttled")
             raise TooManyAttempts(math.ceil(wait.total_seconds()))
         begins_anew = LoginAttempts.subject.in_(
-            [subjects.address] * (counts[subjects.address].counted_since + _MINUTE <= now)
-            + [subjects.both] * (counts[subjects.both].last_at + FORGOTTEN_AFTER <= now)
+            subject
+            for subject, count in counts.items()
+            if (count.counted_since + _MINUTE if subject == subjects.address else _end(count))
+            <= now
         )
         connection.execute(
             update(LoginAttempts)
@@ -97,6 +104,14 @@ def forgive(email: str, address: str) -> None:
     _reset(subjects.both)
 
 
+def take_back(email: str, address: str) -> None:
+    """Uncount an attempt that could not be decided."""
+    for subject in _subjects(email, address):
+        statement = update(LoginAttempts).where(LoginAttempts.subject == subject)
+        fewer = func.greatest(LoginAttempts.attempts - 1, 0)
+        execute(statement.values(attempts=fewer), acting_as=SYSTEM)
+
+
 def unlock(email: str) -> None:
     """Forget the failures of an e-mail address in a row, wherever they came from."""
     _reset(_subjects(email, "").email)
@@ -111,6 +126,9 @@ def _reset(subject: bytes) -> None:
 
 
 def _subjects(email: str, address: str) -> Subjects:
+    if ":" in address:
+        # Who has an IPv6 address has all of its network.
+        address = str(ip_network((address, 64), strict=False))
     kinds = (f"address\n{address}", f"email\n{email}", f"both\n{address}\n{email}")
     return Subjects(*(hashlib.sha256(kind.encode()).digest() for kind in kinds))
 
@@ -139,9 +157,16 @@ def _wait_of_address(count: Count, now: datetime) -> timedelta:
     return count.counted_since + _MINUTE - now
 
 
-def _wait_of_email(count: Count, *, is_known: bool) -> timedelta:
-    allowed = FAILURES_IN_A_ROW - (0 if is_known else KEPT_FOR_THE_OWNER)
-    return _NO_WAIT if count.attempts < allowed else _UNTIL_SOMEBODY_HELPS
+def _wait_of_email(count: Count, now: datetime, is_known: bool, *, has_failed: bool) -> timedelta:
+    allowed = FAILURES_OF_ANYBODY if has_failed else FAILURES_OF_STRANGERS
+    if count.attempts < (FAILURES_IN_A_ROW if is_known else allowed):
+        return _NO_WAIT
+    return _end(count) - now
+
+
+def _end(count: Count) -> datetime:
+    """When a row of failures ends by itself."""
+    return count.last_at + FORGOTTEN_AFTER
 
 
 def _wait_of_both(count: Count, now: datetime) -> timedelta:

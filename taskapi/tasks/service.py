@@ -4,23 +4,32 @@ Every write is one statement, which takes the next number of its owner's change 
 before it touches a task: that number is the task's version, the counter's row lock makes
 the numbers commit in order, and no two writes can wait for each other in a circle. The time
 of the change is read behind the same lock, so that times follow versions.
+
+The statements are made once and sent with other values each time. SQLAlchemy would look a new
+one up among those it has compiled, but making it and adapting the result to it takes longer
+than PostgreSQL does to answer.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import structlog
 from sqlalchemy import (
+    BindParameter,
+    Boolean,
     ColumnElement,
+    Delete,
+    Executable,
+    Integer,
     Update,
+    bindparam,
     case,
     delete,
     func,
-    literal,
-    null,
     select,
     update,
 )
@@ -32,11 +41,7 @@ from taskapi.database import Actor, execute
 from taskapi.exceptions import SessionEnded, TaskNotFound
 from taskapi.tasks.models import Task
 
-_COLUMNS = (
-    *(Task.id, Task.user_id, Task.title, Task.description),
-    *(Task.completed_at.is_not(None).label("completed"), Task.completed_at),
-    *(Task.order, Task.created_at, Task.updated_at, Task.version),
-)
+log = structlog.get_logger()
 
 
 class Change(NamedTuple):
@@ -46,25 +51,21 @@ class Change(NamedTuple):
     time: ColumnElement[datetime]
 
 
-log = structlog.get_logger()
-
-
 def list_tasks(
     actor: Actor, limit: int, after: UUID | None
 ) -> tuple[list[dict[str, Any]], UUID | None]:
     """Return a page of the newest tasks, and the task that the next page comes after."""
-    page = select(*_COLUMNS).where(Task.user_id == actor.user_id)
-    if after is not None:
-        page = page.where(Task.id < after)
-    tasks = execute(page.order_by(Task.id.desc()).limit(limit + 1), acting_as=actor)
+    values = {"owner": actor.user_id, "count": limit + 1, "after": after}
+    statement = _FIRST_PAGE if after is None else _NEXT_PAGE
+    tasks = execute(statement, values, acting_as=actor)
     there_is_more = len(tasks) > limit
     return tasks[:limit], tasks[limit - 1]["id"] if there_is_more else None
 
 
 def get_task(actor: Actor, task_id: UUID) -> dict[str, Any]:
     """Return one task. Raises `TaskNotFound`."""
-    statement = select(*_COLUMNS).where(*_is_own(actor, task_id))
-    return _the_only(execute(statement, acting_as=actor))
+    values = {"owner": actor.user_id, "task": task_id}
+    return _the_only(execute(_GET, values, acting_as=actor))
 
 
 def create_task(
@@ -74,24 +75,18 @@ def create_task(
     completed: bool = False,
     order: int = 0,
 ) -> dict[str, Any]:
-    """Add a task."""
-    change = _next_change(actor, may_be_first=True)
+    """Add a task. Raises `SessionEnded` where the account is being deleted at this moment."""
     values = {
-        Task.id: literal(uuid7(), Task.id.type),
-        Task.user_id: literal(actor.user_id),
-        Task.title: literal(title),
-        Task.description: literal(description, Task.description.type),
-        Task.completed_at: change.time if completed else null(),
-        Task.order: literal(order),
-        Task.created_at: change.time,
-        Task.updated_at: change.time,
-        Task.version: change.number,
+        "owner": actor.user_id,
+        "new_id": uuid7(),
+        "new_title": title,
+        "new_description": description,
+        "new_completed": completed,
+        "new_order": order,
     }
-    # From the counter, so that whose account is being deleted at this moment adds nothing.
-    row = select(*values.values()).where(change.number.is_not(None))
-    created = execute(
-        insert(Task).from_select(list(values), row).returning(*_COLUMNS), acting_as=actor
-    )
+    # Whose accounts are elsewhere has a row here from the first task on.
+    statement = _CREATE if actor.session_id else _CREATE_PERHAPS_THE_FIRST
+    created = execute(statement, values, acting_as=actor)
     if not created:
         raise SessionEnded
     [task] = created
@@ -103,63 +98,47 @@ def update_task(actor: Actor, task_id: UUID, changes: dict[str, Any]) -> dict[st
     """Change the fields that `changes` names, and no others. Raises `TaskNotFound`."""
     if not changes:
         return get_task(actor, task_id)
-    change, values = _next_change(actor), dict(changes)
-    if "completed" in values:
-        values["completed_at"] = _completed_at(values.pop("completed"), change)
-    return _update(actor, task_id, change, values)
+    statement = _setting(frozenset(changes))
+    task = _change(actor, task_id, statement, {f"new_{name}": changes[name] for name in changes})
+    is_completion = "completed" in changes and task["completed"]
+    _log_change(actor, task_id, is_completion=is_completion)
+    return task
 
 
 def complete_task(actor: Actor, task_id: UUID, completed: bool | None) -> dict[str, Any]:
     """Complete a task, reopen it, or with None do the other. Raises `TaskNotFound`."""
-    change = _next_change(actor)
-    return _update(actor, task_id, change, {"completed_at": _completed_at(completed, change)})
+    if completed is not None:
+        return update_task(actor, task_id, {"completed": completed})
+    task = _change(actor, task_id, _FLIP, {})
+    _log_change(actor, task_id, is_completion=task["completed"])
+    return task
 
 
 def delete_task(actor: Actor, task_id: UUID) -> None:
     """Delete a task. Raises `TaskNotFound`."""
-    _the_only(
-        execute(
-            delete(Task)
-            .where(*_is_own(actor, task_id), _next_change(actor).number.is_not(None))
-            .returning(Task.id),
-            acting_as=actor,
-        )
-    )
+    _change(actor, task_id, _DELETE, {})
     log.info("task_deleted", user_id=actor.user_id, task_id=task_id)
 
 
-def _update(actor: Actor, task_id: UUID, change: Change, values: dict[str, Any]) -> dict[str, Any]:
-    task = _the_only(
-        execute(
-            update(Task)
-            .where(*_is_own(actor, task_id))
-            .values(**values, updated_at=change.time, version=change.number)
-            .returning(*_COLUMNS),
-            acting_as=actor,
-        )
-    )
-    event = "task_completed" if "completed_at" in values and task["completed"] else "task_updated"
+def _change(
+    actor: Actor, task_id: UUID, statement: Update | Delete, values: dict[str, Any]
+) -> dict[str, Any]:
+    whose = {"owner": actor.user_id, "task": task_id}
+    return _the_only(execute(statement, {**whose, **values}, acting_as=actor))
+
+
+def _the_only(tasks: list[dict[str, Any]]) -> dict[str, Any]:
+    if not tasks:
+        raise TaskNotFound
+    return tasks[0]
+
+
+def _log_change(actor: Actor, task_id: UUID, *, is_completion: bool) -> None:
+    event = "task_completed" if is_completion else "task_updated"
     log.info(event, user_id=actor.user_id, task_id=task_id)
-    return task
 
 
-def _is_own(actor: Actor, task_id: UUID) -> tuple[ColumnElement[bool], ...]:
-    return Task.user_id == actor.user_id, Task.id == task_id
-
-
-def _next_change(actor: Actor, *, may_be_first: bool = False) -> Change:
-    counted: Insert | Update = (
-        update(User).where(User.id == actor.user_id).values(change_seq=User.change_seq + 1)
-    )
-    if may_be_first and actor.session_id is None:
-        # Whose accounts are elsewhere has a row here from the first task on.
-        counted = (
-            insert(User)
-            .values(id=actor.user_id, change_seq=1)
-            .on_conflict_do_update(
-                index_elements=[User.id], set_={"change_seq": User.change_seq + 1}
-            )
-        )
+def _next_change(counted: Insert | Update) -> Change:
     counter = counted.returning(User.change_seq, func.clock_timestamp().label("time")).cte(
         "counter"
     )
@@ -168,14 +147,73 @@ def _next_change(actor: Actor, *, may_be_first: bool = False) -> Change:
     )
 
 
-def _completed_at(completed: bool | None, change: Change) -> ColumnElement[Any]:
-    """Say when the task was completed: a completed task keeps its first time."""
-    if completed is None:
-        return case((Task.completed_at.is_(None), change.time), else_=null())
-    return func.coalesce(Task.completed_at, change.time) if completed else null()
+def _new(name: str) -> BindParameter[Any]:
+    """Stand for the value that a column is to have."""
+    return bindparam(f"new_{name}", type_=Task.__table__.c[name].type)
 
 
-def _the_only(tasks: list[dict[str, Any]]) -> dict[str, Any]:
-    if not tasks:
-        raise TaskNotFound
-    return tasks[0]
+def _creating(change: Change) -> Executable:
+    values = {
+        Task.id: _new("id"),
+        Task.user_id: bindparam("owner", type_=Task.user_id.type),
+        Task.title: _new("title"),
+        Task.description: _new("description"),
+        Task.completed_at: case((_NEW_COMPLETED, change.time)),
+        Task.order: _new("order"),
+        Task.created_at: change.time,
+        Task.updated_at: change.time,
+        Task.version: change.number,
+    }
+    # From the counter, so that whose account is being deleted at this moment adds nothing.
+    row = select(*values.values()).where(change.number.is_not(None))
+    return insert(Task).from_select(list(values), row).returning(*_COLUMNS)
+
+
+@cache
+def _setting(names: frozenset[str]) -> Update:
+    """Make the statement that sets these fields."""
+    values: dict[str, Any] = {name: _new(name) for name in names - {"completed"}}
+    if "completed" in names:
+        # A completed task keeps its first time.
+        first = func.coalesce(Task.completed_at, _CHANGE.time)
+        values["completed_at"] = case((_NEW_COMPLETED, first))
+    return _updating(values)
+
+
+def _updating(values: dict[str, Any]) -> Update:
+    return (
+        update(Task)
+        .where(*_IS_OWN)
+        .values(**values, updated_at=_CHANGE.time, version=_CHANGE.number)
+        .returning(*_COLUMNS)
+    )
+
+
+_COLUMNS = (
+    *(Task.id, Task.user_id, Task.title, Task.description),
+    *(Task.completed_at.is_not(None).label("completed"), Task.completed_at),
+    *(Task.order, Task.created_at, Task.updated_at, Task.version),
+)
+_NEW_COMPLETED = bindparam("new_completed", type_=Boolean())
+_IS_OWN = (Task.user_id == bindparam("owner"), Task.id == bindparam("task"))
+_CHANGE = _next_change(
+    update(User).where(User.id == bindparam("owner")).values(change_seq=User.change_seq + 1)
+)
+_FIRST_CHANGE = _next_change(
+    insert(User)
+    .values(id=bindparam("owner", type_=User.id.type), change_seq=1)
+    .on_conflict_do_update(index_elements=[User.id], set_={"change_seq": User.change_seq + 1})
+)
+
+_GET = select(*_COLUMNS).where(*_IS_OWN)
+_FIRST_PAGE = (
+    select(*_COLUMNS)
+    .where(Task.user_id == bindparam("owner"))
+    .order_by(Task.id.desc())
+    .limit(bindparam("count", type_=Integer()))
+)
+_NEXT_PAGE = _FIRST_PAGE.where(Task.id < bindparam("after"))
+_CREATE = _creating(_CHANGE)
+_CREATE_PERHAPS_THE_FIRST = _creating(_FIRST_CHANGE)
+_FLIP = _updating({"completed_at": case((Task.completed_at.is_(None), _CHANGE.time))})
+_DELETE = delete(Task).where(*_IS_OWN, _CHANGE.number.is_not(None)).returning(Task.id)
