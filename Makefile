@@ -6,7 +6,7 @@ BIN = .venv/bin
 INSTALLED = .venv/installed
 
 .DEFAULT_GOAL = help
-.PHONY: help install run test fuzz login-timing check format migrate lock
+.PHONY: help install run test fuzz bench bench-quick login-timing check format migrate lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,17 @@ test: $(INSTALLED) ## run the tests on a real PostgreSQL (TEST_DATABASE_URL name
 fuzz: $(INSTALLED) ## search for faults at length: thousands of made-up requests and of tasks
 	@AT_LENGTH=1 exec $(BIN)/pytest tests/test_openapi_conformance.py tests/test_end_to_end.py $(ARGS)
 
+bench: .venv-bench/installed ## compare the speed with FastAPI's stack; needs wrk, takes a quarter of an hour
+	@exec $(BIN)/python -m bench.compare $(ARGS)
+
+bench-quick: .venv-bench/installed ## the same in under two minutes
+	@exec $(BIN)/python -m bench.compare --quick --rounds 2 --seconds 3 $(ARGS)
+
+.venv-bench/installed: $(INSTALLED) bench/requirements.txt
+	@$(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/pip install --quiet --disable-pip-version-check --require-hashes -r bench/requirements.txt
+	@touch $@
+
 login-timing: $(INSTALLED) ## measure whether a refused login tells which addresses are known
 	@exec $(BIN)/python bench/login_timing.py $(ARGS)
 
@@ -40,7 +51,7 @@ check: $(INSTALLED) ## lint, check types, and that what is generated is up to da
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	@$(MAKE) --no-print-directory lock
-	git diff --exit-code -- requirements.txt requirements-dev.txt
+	git diff --exit-code -- requirements.txt requirements-dev.txt bench/requirements.txt
 
 format: $(INSTALLED) ## format the code and mend what can be mended
 	$(BIN)/ruff check --fix-only --exit-zero .
@@ -52,3 +63,4 @@ migrate: $(INSTALLED) ## bring the database up to date without serving
 lock: $(INSTALLED) ## compile requirements*.in; ARGS=--upgrade takes the newest
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(ARGS) requirements.in -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(ARGS) requirements-dev.in -o requirements-dev.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(ARGS) bench/requirements.in -o bench/requirements.txt

@@ -1,0 +1,1 @@
+"""What the service costs, measured beside others; nothing of it is part of the service."""
