@@ -52,7 +52,7 @@ def dump_json(obj: Any) -> bytes:
 def _default(obj: object) -> str:
     if isinstance(obj, datetime):
         # RFC 3339 in UTC; the microseconds are there even when they are zero.
-        return obj.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return obj.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     raise TypeError(f"{type(obj).__name__} has no form in JSON")
 
 
