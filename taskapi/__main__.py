@@ -85,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
             "  HOST, PORT        where to listen (127.0.0.1, 8000)\n"
             "  DATABASE_URL      postgresql://user:password@host:5432/database\n"
             "  JWT_SECRET_KEY    32 bytes or more; required with DATABASE_URL\n"
+            "  AUTH_MODE         who says who is asking: local, external or path\n"
             "  CORS_ORIGINS      the origins of your frontends\n"
             "  WEB_CONCURRENCY   worker processes; THREADS: threads in each\n"
         ),
