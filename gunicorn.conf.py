@@ -35,6 +35,10 @@ threads = settings.threads
 http_parser = "python"
 # By default a client on this machine, and so everybody behind nginx, could set SCRIPT_NAME.
 forwarder_headers = ""
+# Nobody is believed here, so nobody's address has to be looked at: what a proxy says of its
+# clients is for the application to read, TRUSTED_PROXIES entries of it.
+forwarded_allow_ips = "*"
+secure_scheme_headers: dict[str, str] = {}
 # Longer than nginx keeps its connections to us, so that it never writes into a closed one.
 keepalive = 75
 graceful_timeout = 30
@@ -45,7 +49,7 @@ worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
 control_socket_disable = True
 
 # The application logs the requests; gunicorn's own words go where ours go.
-accesslog = None
+logger_class = "taskapi.worker.Logger"
 logconfig_dict = {
     "version": 1,
     "disable_existing_loggers": False,

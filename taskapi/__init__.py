@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 from flask import Flask
 
-from taskapi import database, errors, health, http, logs, openapi, schema
+from taskapi import cors, database, errors, health, http, logs, openapi, schema
 from taskapi.auth import commands, cookies, external, guard, passwords, tokens
 from taskapi.auth import routes as auth_routes
 from taskapi.config import Settings
-from taskapi.extensions import cors, db, migrate
+from taskapi.extensions import db, migrate
 from taskapi.tasks import routes as task_routes
 
 __all__ = ["create_app"]
@@ -19,7 +17,7 @@ __all__ = ["create_app"]
 def create_app(settings: Settings | None = None) -> Flask:
     """Build the application; without settings they come from the environment."""
     settings = settings or Settings.from_environment()
-    app = Flask(__name__, static_folder=None)
+    app = http.App(__name__, static_folder=None)
     app.config["MIGRATE_ON_START"] = settings.migrate_on_start
 
     logs.configure(settings.log_format, settings.log_level)
@@ -28,21 +26,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     errors.init_app(app)
     database.init_app(app, settings, prepare=schema.prepare)
     migrate.init_app(app, db, directory=str(schema.MIGRATIONS), compare_server_default=True)
-    cors.init_app(
-        app,
-        # As patterns, since flask-cors takes the brackets of an IPv6 address for one.
-        origins=[re.compile(re.escape(origin) + r"\Z") for origin in settings.cors_origins],
-        methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
-        expose_headers=[
-            *("ETag", "Location", "Link", "Retry-After", "X-Request-ID"),
-            *("RateLimit", "RateLimit-Policy"),
-        ],
-        max_age=7200,
-        supports_credentials=True,  # For the cookie of /auth; origins are always named.
-        always_send=False,
-        vary_header=False,
-    )
+    cors.init_app(app, settings.cors_origins)
     guard.init_app(app, settings.auth_mode)
 
     if settings.auth_mode == "local":

@@ -4,6 +4,10 @@ A statement for a user travels in one message with the check of the session, the
 the role that row-level security binds, and the user's id; PostgreSQL runs the message as
 one transaction. One round trip does what BEGIN, SET, the statement and COMMIT need four
 for, and who asked is forgotten when it ends.
+
+SQLAlchemy words the statements and keeps the connections, psycopg2 sends the words. What
+SQLAlchemy would do around a statement and its result takes several times as long as
+PostgreSQL needs to answer.
 """
 
 from __future__ import annotations
@@ -11,13 +15,16 @@ from __future__ import annotations
 import select
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from contextlib import contextmanager, suppress
+from typing import Any, Final, NamedTuple, NoReturn
+from weakref import WeakKeyDictionary
 
 import psycopg2
 import structlog
 from flask import Flask, current_app
-from sqlalchemy import Connection, Engine, Executable, event
+from psycopg2.extensions import UNICODE, new_type, register_type
+from sqlalchemy import ClauseElement, Engine, event
+from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DisconnectionError, InvalidRequestError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -66,6 +73,13 @@ class System:
 
 SYSTEM: Final = System()
 
+Row = dict[str, Any]
+"""A row as JSON has it: ids are text, and times are RFC 3339 in UTC with microseconds."""
+
+
+Run = Callable[[ClauseElement], list[Row]]
+"""Runs a statement of a transaction and returns its rows."""
+
 
 def init_app(app: Flask, settings: Settings, prepare: Callable[[Engine], None]) -> None:
     """Bind the engine; `prepare` makes the database fit to serve before its first use."""
@@ -75,6 +89,7 @@ def init_app(app: Flask, settings: Settings, prepare: Callable[[Engine], None]) 
         "pool_size": settings.threads,
         "max_overflow": 0,
         "pool_timeout": settings.pool_timeout,
+        "pool_reset_on_return": None,  # Whatever begins a transaction here also ends it.
         "connect_args": {
             "application_name": "taskapi",
             "client_encoding": "utf8",
@@ -89,17 +104,19 @@ def init_app(app: Flask, settings: Settings, prepare: Callable[[Engine], None]) 
     app.extensions["taskapi.database"] = _Gate(engine, prepare, settings.pool_timeout)
 
     @event.listens_for(engine, "connect")
-    def set_limits(connection: Any, _record: object) -> None:
+    def set_up(connection: Any, _record: object) -> None:
         with connection.cursor() as cursor:
             cursor.execute(
                 "SET statement_timeout = %s; SET lock_timeout = %s; SET timezone = 'UTC'; "
                 "SET idle_in_transaction_session_timeout = '30s'",
                 (round(settings.statement_timeout * 1000), round(settings.lock_timeout * 1000)),
             )
+        register_type(_UUID, connection)
+        register_type(_TIMESTAMPTZ, connection)
 
     event.listen(engine, "checkout", _replace_if_dead)
-    event.listen(engine, "before_cursor_execute", _say_who_asks, retval=True)
-    event.listen(engine, "handle_error", _translate)
+    event.listen(engine, "before_cursor_execute", _refuse_unless_system)
+    event.listen(engine, "handle_error", _translate_what_is_wrapped)
 
 
 def prepare() -> None:
@@ -111,48 +128,119 @@ def prepare() -> None:
 
 
 def execute(
-    statement: Executable,
+    statement: ClauseElement,
     parameters: Mapping[str, Any] | None = None,
     *,
     acting_as: Actor | System,
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Run one statement as a transaction of its own and return its rows.
 
     Raises `SessionEnded` where the actor's session is over, `Unavailable` where the
     database is away, busy or not yet prepared.
     """
-    with _connect() as connection:
-        result = connection.execute(
-            statement, parameters, execution_options={"acting_as": acting_as}
-        )
-        if not result.returns_rows:
-            return []
-        keys = tuple(result.keys())
-        return [dict(zip(keys, row, strict=True)) for row in result]
+    who_asks = _say_who_asks(acting_as)
+    with _cursor() as cursor:
+        return _send(cursor, who_asks, _say(statement), parameters)
 
 
 @contextmanager
-def transaction(*, acting_as: Actor | System) -> Iterator[Connection]:
+def transaction(*, acting_as: Actor | System) -> Iterator[Run]:
     """Run several statements as one transaction, all of them on the same behalf."""
-    with _connect() as connection:
-        connection.execution_options(isolation_level="READ COMMITTED", acting_as=acting_as)
-        with connection.begin():
-            yield connection
+    who_asks = _say_who_asks(acting_as)
+    with _cursor() as cursor:
+        try:
+            _send(cursor, _Words("BEGIN; "), who_asks)
+            yield lambda statement: _send(cursor, _Words(), _say(statement))
+        except BaseException:
+            with suppress(psycopg2.Error):  # What went wrong first is what is told.
+                cursor.execute("ROLLBACK")
+            raise
+        cursor.execute("COMMIT")
+
+
+class _Words(NamedTuple):
+    """SQL, and the values that it has by itself."""
+
+    text: str = ""
+    values: Mapping[str, Any] = {}
+
+
+def _say_who_asks(acting_as: Actor | System) -> _Words:
+    if acting_as is SYSTEM:
+        return _Words()
+    if not isinstance(acting_as, Actor):
+        raise TypeError("A statement must say on whose behalf it runs: acting_as=Actor or SYSTEM.")
+    who = {"acting_user_id": acting_as.user_id, "acting_session_id": acting_as.session_id}
+    return _Words((_CHECK_SESSION if acting_as.session_id else "") + _ACT_AS_USER, who)
+
+
+def _say(statement: ClauseElement) -> _Words:
+    words = _said.get(statement)
+    if words is None:
+        compiled: Any = statement.compile(
+            dialect=_DIALECT, compile_kwargs={"render_postcompile": True}
+        )
+        given = {name for bind, name in compiled.bind_names.items() if bind.required}
+        values = {name: value for name, value in compiled.params.items() if name not in given}
+        words = _said[statement] = _Words(str(compiled), values)
+    return words
+
+
+def _send(
+    cursor: Any, before: _Words, words: _Words, parameters: Mapping[str, Any] | None = None
+) -> list[Row]:
+    cursor.execute(
+        before.text + words.text, {**before.values, **words.values, **(parameters or {})}
+    )
+    if cursor.description is None:
+        return []
+    names = [column.name for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor]
 
 
 @contextmanager
-def _connect() -> Iterator[Connection]:
+def _cursor() -> Iterator[Any]:
     gate = _gate()
     gate.enter()
     try:
-        connection = gate.engine.connect()
+        connection = gate.engine.pool.connect()
     except PoolTimeoutError:
         raise Busy from None
     except InvalidRequestError as error:
         # The pool gave up: connections died as fast as they were made.
         raise DatabaseUnavailable from error
-    with connection:
-        yield connection
+    except psycopg2.Error as error:
+        _translate(error)
+    try:
+        yield connection.cursor()
+    except psycopg2.Error as error:
+        if connection.closed:
+            connection.invalidate(error)
+        _translate(error)
+    finally:
+        connection.close()
+
+
+def _translate(error: psycopg2.Error) -> NoReturn:
+    if error.pgcode == SESSION_ENDED:
+        raise SessionEnded from None
+    lost = error.pgcode is None and isinstance(
+        error, psycopg2.OperationalError | psycopg2.InterfaceError
+    )
+    if lost or (error.pgcode or "").startswith(_OUTAGES):
+        # Only a lost connection's text is free of what the statement was about.
+        log.warning(
+            "database_unavailable",
+            sqlstate=error.pgcode,
+            reason=str(error).strip() if lost else type(error).__name__,
+        )
+        raise DatabaseUnavailable from error
+    raise error
+
+
+def _translate_what_is_wrapped(context: ExceptionContext) -> None:
+    if isinstance(context.original_exception, psycopg2.Error):
+        _translate(context.original_exception)
 
 
 def _gate() -> _Gate:
@@ -183,22 +271,11 @@ class _Gate:
             self._lock.release()
 
 
-def _say_who_asks(
-    _connection: Connection,
-    _cursor: object,
-    statement: str,
-    parameters: Any,
-    context: Any,
-    _executemany: bool,
-) -> tuple[str, Any]:
-    acting_as = context.execution_options.get("acting_as")
-    if acting_as is SYSTEM:
-        return statement, parameters
-    if not isinstance(acting_as, Actor):
-        raise TypeError("A statement must say on whose behalf it runs: acting_as=Actor or SYSTEM.")
-    who = {"acting_user_id": acting_as.user_id, "acting_session_id": acting_as.session_id}
-    check = _CHECK_SESSION if acting_as.session_id else ""
-    return check + _ACT_AS_USER + statement, {**parameters, **who}
+def _refuse_unless_system(
+    _connection: object, _cursor: object, _text: str, _values: object, context: Any, _many: bool
+) -> None:
+    if context.execution_options.get("acting_as") is not SYSTEM:
+        raise TypeError("A statement must say on whose behalf it runs; `execute` lets it.")
 
 
 def _replace_if_dead(connection: Any, _record: object, _proxy: object) -> None:
@@ -213,20 +290,15 @@ def _replace_if_dead(connection: Any, _record: object, _proxy: object) -> None:
         raise DisconnectionError
 
 
-def _translate(context: ExceptionContext) -> None:
-    error = context.original_exception
-    if not isinstance(error, psycopg2.Error):
-        return
-    if error.pgcode == SESSION_ENDED:
-        raise SessionEnded from None
-    lost = context.is_disconnect or (
-        error.pgcode is None and isinstance(error, psycopg2.OperationalError)
-    )
-    if lost or (error.pgcode or "").startswith(_OUTAGES):
-        # Only a lost connection's text is free of what the statement was about.
-        log.warning(
-            "database_unavailable",
-            sqlstate=error.pgcode,
-            reason=str(error).strip() if lost else type(error).__name__,
-        )
-        raise DatabaseUnavailable from error
+def _to_rfc3339(text: Any, _cursor: object) -> str | None:
+    # 2026-11-20 09:30:00.25+00, in the time zone of our connections, which is UTC.
+    if text is None:
+        return None
+    seconds, _, fraction = text.removesuffix("+00").partition(".")
+    return f"{seconds[:10]}T{seconds[11:]}.{fraction:0<6}Z"
+
+
+_DIALECT: Final = PGDialect_psycopg2()  # type: ignore[no-untyped-call]
+_said: Final[WeakKeyDictionary[ClauseElement, _Words]] = WeakKeyDictionary()
+_UUID: Final = new_type((2950,), "UUID", UNICODE)
+_TIMESTAMPTZ: Final = new_type((1184,), "TIMESTAMPTZ", _to_rfc3339)

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 
+import orjson
 import structlog
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
@@ -15,7 +16,6 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from taskapi import exceptions
 from taskapi.config import BODY_LIMIT
 from taskapi.exceptions import TaskapiError
-from taskapi.http import dump_json
 
 _STATUSES: dict[type[TaskapiError], int] = {
     exceptions.MalformedJSON: 400,
@@ -90,7 +90,7 @@ def _status_of(kind: type[TaskapiError]) -> int:
 
 def _answer(status: int, code: str, detail: str, **members: Any) -> Response:
     document = problem_document(status, code, detail, g.request_id, **members)
-    response = Response(dump_json(document), status, mimetype="application/problem+json")
+    response = Response(orjson.dumps(document), status, mimetype="application/problem+json")
     if status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = 'Bearer realm="taskapi"'
     return response
@@ -119,7 +119,7 @@ def _answer_fault(error: Exception) -> Response:
         "internal_error",
         route=str(request.url_rule),
         error=type(error).__qualname__,
-        sqlstate=getattr(getattr(error, "orig", None), "pgcode", None),
+        sqlstate=getattr(error, "pgcode", None),
         trace="".join(traceback.format_tb(error.__traceback__)),
     )
     return _answer(500, *REFUSALS[500])

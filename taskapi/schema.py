@@ -10,9 +10,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from flask import current_app
+from psycopg2 import Error
 from psycopg2.errors import InsufficientPrivilege
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import DBAPIError
 
 from taskapi.database import ROLE, SYSTEM
 from taskapi.exceptions import DatabaseNotReady
@@ -60,11 +60,10 @@ def prepare(engine: Engine) -> None:
         if current_app.config["MIGRATE_ON_START"] and _is_behind(engine):
             command.upgrade(current_app.extensions["migrate"].migrate.get_config(), "head")
         _verify_isolation(engine)
-    except (PermissionError, DBAPIError, CommandError) as error:
-        # Of a refusal by PostgreSQL, its own words without the statement.
-        cause = getattr(error, "orig", None) or error
-        if isinstance(cause, InsufficientPrivilege):
-            cause = PermissionError(f"{str(cause).strip()}\n{_OWNERSHIP}")
+    except (PermissionError, Error, CommandError) as error:
+        cause: Exception = error
+        if isinstance(error, InsufficientPrivilege):
+            cause = PermissionError(f"{str(error).strip()}\n{_OWNERSHIP}")
         log.error("database_not_fit", reason=str(cause).strip())
         raise DatabaseNotReady from cause
 

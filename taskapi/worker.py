@@ -1,11 +1,12 @@
-"""gunicorn's threads, with the one difference that even what is no HTTP gets a problem document."""
+"""gunicorn's threads, with the differences that what they serve asks for."""
 
 from __future__ import annotations
 
 from typing import Any
-from uuid import uuid4
 
+import orjson
 import structlog
+from gunicorn.glogging import Logger as GunicornLogger
 from gunicorn.http.errors import (
     ExpectationFailed,
     LimitRequestHeaders,
@@ -15,9 +16,9 @@ from gunicorn.http.errors import (
 )
 from gunicorn.util import write_nonblock
 from gunicorn.workers.gthread import ThreadWorker
+from uuid_utils import uuid4
 
 from taskapi.errors import REFUSALS, problem_document
-from taskapi.http import dump_json
 
 _STATUSES: dict[type[Exception], int] = {
     LimitRequestLine: 414,
@@ -27,6 +28,13 @@ _STATUSES: dict[type[Exception], int] = {
 }
 
 log = structlog.get_logger()
+
+
+class Logger(GunicornLogger):  # type: ignore[misc]  # gunicorn has no types
+    """gunicorn's own words, without a line for each request: the application writes that."""
+
+    def access(self, *_request: Any) -> None:
+        """Say nothing, and above all gather nothing."""
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
@@ -50,7 +58,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             request_id=request_id,
         )
         document = problem_document(status, *REFUSALS[status], request_id)
-        body = dump_json(document)
+        body = orjson.dumps(document)
         head = (
             f"HTTP/1.1 {status} {document['title']}\r\n"
             "Connection: close\r\n"

@@ -6,11 +6,10 @@ import secrets
 
 import pytest
 from psycopg2.errors import InsufficientPrivilege
-from sqlalchemy import event, text
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy import text
 
-from taskapi.database import Actor, execute
-from taskapi.extensions import db
+from taskapi import database
+from taskapi.database import execute
 from taskapi.openapi import build_document
 from tests.people import Caller, assert_problem, outsider, register
 
@@ -55,29 +54,29 @@ def mode(app, variant, request):
 
 
 @pytest.fixture(params=["with the queries' own conditions", "by row-level security alone"])
-def walls(mode, request):
+def walls(mode, request, monkeypatch):
     """Let the requests run as they are, and again without `WHERE user_id = …`."""
     if request.param.startswith("with"):
         yield
         return
     rewritten = []
+    send = database._send
 
-    def forget_the_owner(_conn, _cursor, statement, parameters, context, _many):
-        if not isinstance(context.execution_options["acting_as"], Actor):
-            return statement, parameters
-        statement, count = re.subn(
-            r"\b(tasks\.user_id|sessions\.user_id|users\.id) = %\(\w+\)s(::\w+)?", "true", statement
-        )
-        # An owner who is made by their first task is inserted, and sought by nothing.
-        assert count or "ON CONFLICT" in statement, statement
-        rewritten.append(statement)
-        return statement, parameters
+    def forget_the_owner(cursor, before, words, parameters=None):
+        if "SET LOCAL ROLE taskapi_user" in before.text:
+            forgetful, count = re.subn(
+                r"\b(tasks\.user_id|sessions\.user_id|users\.id) = %\(\w+\)s(::\w+)?",
+                "true",
+                words.text,
+            )
+            # An owner who is made by their first task is inserted, and sought by nothing.
+            assert count or "ON CONFLICT" in words.text, words.text
+            rewritten.append(forgetful)
+            words = words._replace(text=forgetful)
+        return send(cursor, before, words, parameters)
 
-    with mode.app.app_context():
-        engine = db.engine
-    event.listen(engine, "before_cursor_execute", forget_the_owner, retval=True)
+    monkeypatch.setattr(database, "_send", forget_the_owner)
     yield
-    event.remove(engine, "before_cursor_execute", forget_the_owner)
     assert rewritten
 
 
@@ -151,10 +150,8 @@ def test_no_operation_answers_without_a_token(mode, sql):
 )
 def test_the_database_refuses_what_no_request_asks_for(app, alice, bob, statement):
     bob.creates()
-    with app.app_context(), pytest.raises(ProgrammingError) as refusal:
+    with app.app_context(), pytest.raises(InsufficientPrivilege):
         execute(text(statement), {"other": alice.id}, acting_as=bob.actor)
-
-    assert isinstance(refusal.value.orig, InsufficientPrivilege)
 
 
 @pytest.mark.parametrize("table", ["tasks", "users", "sessions"])

@@ -59,7 +59,8 @@ def _user_in_path() -> str | None:
 
 
 def _find_token(kind: str) -> str:
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    authorization: str = request.environ.get("HTTP_AUTHORIZATION", "")
+    scheme, _, token = authorization.partition(" ")
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()
     if kind == "refresh" and (in_cookie := cookies.find_refresh_token()):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
@@ -13,6 +12,7 @@ from sqlalchemy import (
     LargeBinary,
     String,
     Text,
+    Uuid,
     func,
 )
 from sqlalchemy.orm import Mapped, mapped_column
@@ -54,11 +54,11 @@ class Session(Base):
 
     __tablename__ = "sessions"
 
-    id: Mapped[UUID] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
     user_id: Mapped[str] = mapped_column(
         String(USER_ID_LENGTH), ForeignKey("users.id", ondelete="CASCADE"), index=True
     )
-    refresh_id: Mapped[UUID]
+    refresh_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     last_used_at: Mapped[datetime] = mapped_column(
         DateTime(timezone=True), server_default=func.now()

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import structlog
+from psycopg2.errors import UniqueViolation
 from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import IntegrityError
-from uuid_utils.compat import uuid7
+from uuid_utils import uuid7
 
 from taskapi.auth import passwords
 from taskapi.auth.models import PROFILE, Session, User
 from taskapi.auth.sessions import IS_OPEN, Client, authenticate, open_session
-from taskapi.database import SYSTEM, Actor, execute, transaction
+from taskapi.database import SYSTEM, Actor, Row, execute, transaction
 from taskapi.exceptions import CredentialsInvalid, EmailTaken, PasswordWrong, SessionEnded
 
 log = structlog.get_logger()
@@ -23,21 +23,22 @@ log = structlog.get_logger()
 def register(client: Client, email: str, password: str, name: str | None) -> dict[str, Any]:
     """Open an account and its first session. Raises `EmailTaken`."""
     password_hash = passwords.hash_password(password)
-    with transaction(acting_as=SYSTEM) as connection:
-        user = connection.execute(
+    with transaction(acting_as=SYSTEM) as run:
+        added = run(
             insert(User)
             .values(id=str(uuid7()), email=email, name=name, password_hash=password_hash)
             .on_conflict_do_nothing(index_elements=[User.email])
             .returning(*PROFILE)
-        ).one_or_none()
-        if user is None:
+        )
+        if not added:
             raise EmailTaken
-        answer = open_session(connection, client, user._asdict())
-    log.info("user_registered", user_id=user.id)
+        [user] = added
+        answer = open_session(run, client, user)
+    log.info("user_registered", user_id=user["id"])
     return answer
 
 
-def get_profile(actor: Actor) -> dict[str, Any]:
+def get_profile(actor: Actor) -> Row:
     """Return the actor's own account."""
     found = execute(select(*PROFILE).where(User.id == actor.user_id), acting_as=actor)
     if not found:
@@ -47,7 +48,7 @@ def get_profile(actor: Actor) -> dict[str, Any]:
 
 def change_profile(
     actor: Actor, client: Client, changes: dict[str, Any], password: str | None
-) -> dict[str, Any]:
+) -> Row:
     """Change name and e-mail address; the latter needs the password.
 
     Raises `EmailTaken`, `PasswordWrong`, `TooManyAttempts`.
@@ -59,7 +60,7 @@ def change_profile(
         changed = execute(
             update(User).where(*mine).values(**changes).returning(*PROFILE), acting_as=SYSTEM
         )
-    except IntegrityError:
+    except UniqueViolation:
         raise EmailTaken from None
     if not changed:
         raise SessionEnded
@@ -74,11 +75,11 @@ def change_password(actor: Actor, client: Client, current_password: str, new_pas
     """
     mine = _confirm(actor, client, current_password)
     password_hash = passwords.hash_password(new_password)
-    with transaction(acting_as=SYSTEM) as connection:
+    with transaction(acting_as=SYSTEM) as run:
         statement = update(User).where(*mine).values(password_hash=password_hash)
-        if not connection.execute(statement.returning(User.id)).all():
+        if not run(statement.returning(User.id)):
             raise SessionEnded
-        connection.execute(
+        run(
             update(Session)
             .where(
                 *(Session.user_id == actor.user_id, Session.id != actor.session_id),

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
-from uuid import UUID
 
 import structlog
 from flask import current_app
-from sqlalchemy import ColumnElement, Connection, case, func, insert, null, select, update
-from uuid_utils.compat import uuid7
+from sqlalchemy import ColumnElement, case, func, insert, null, select, update
+from uuid_utils import uuid7
 
 from taskapi.auth import passwords, throttle, tokens
 from taskapi.auth.models import PROFILE, Session, User
 from taskapi.auth.schemas import normalise_email
-from taskapi.database import SYSTEM, Actor, execute, transaction
+from taskapi.database import SYSTEM, Actor, Row, Run, execute, transaction
 from taskapi.exceptions import (
     Busy,
     CredentialsInvalid,
@@ -39,21 +38,19 @@ class Client(NamedTuple):
 def log_in(client: Client, email: str, password: str) -> dict[str, Any]:
     """Open a session. Raises `CredentialsInvalid`, as late for a stranger as for a friend."""
     user = authenticate(client, email, password)
-    with transaction(acting_as=SYSTEM) as connection:
+    with transaction(acting_as=SYSTEM) as run:
         # A password that is changed at this moment either waits for the new session and
         # ends it, or is seen here.
         is_unchanged = (User.id == user["id"], User.password_hash == user.pop("password_hash"))
         statement = select(User.id).where(*is_unchanged).with_for_update(read=True)
-        if not connection.execute(statement).all():
+        if not run(statement):
             raise CredentialsInvalid
-        answer = open_session(connection, client, user)
+        answer = open_session(run, client, user)
     log.info("logged_in", user_id=user["id"])
     return answer
 
 
-def authenticate(
-    client: Client, email: str, password: str, *, is_known: bool = False
-) -> dict[str, Any]:
+def authenticate(client: Client, email: str, password: str, *, is_known: bool = False) -> Row:
     """Return the profile and the password hash of whom address and password belong to.
 
     `is_known` says that it is the owner's own session which asks. Raises
@@ -77,7 +74,7 @@ def authenticate(
     return user
 
 
-def _look_up(client: Client, email: str) -> tuple[dict[str, Any], bool]:
+def _look_up(client: Client, email: str) -> tuple[Row, bool]:
     """Return the account, or nobody's, and whether it was used from this address before."""
     called_from_here = select(Session.id).where(
         Session.user_id == User.id, Session.address == client.address
@@ -89,7 +86,7 @@ def _look_up(client: Client, email: str) -> tuple[dict[str, Any], bool]:
     return found[0], found[0].pop("was_here")
 
 
-def _renew_hash(user: dict[str, Any], new_hash: str, password: str) -> None:
+def _renew_hash(user: Row, new_hash: str, password: str) -> None:
     """Replace a hash that is out of date, if that has not been done at this moment."""
     is_own = User.id == user["id"]
     renewed = execute(
@@ -107,10 +104,10 @@ def _renew_hash(user: dict[str, Any], new_hash: str, password: str) -> None:
     user["password_hash"] = new_hash
 
 
-def open_session(connection: Connection, client: Client, user: dict[str, Any]) -> dict[str, Any]:
+def open_session(run: Run, client: Client, user: Row) -> dict[str, Any]:
     """Add a session and return its tokens with the user's profile."""
-    session_id, refresh_id = uuid7(), uuid7()
-    connection.execute(
+    session_id, refresh_id = str(uuid7()), str(uuid7())
+    run(
         insert(Session).values(
             id=session_id,
             user_id=user["id"],
@@ -130,13 +127,13 @@ def refresh(claims: tokens.Claims) -> dict[str, Any]:
     wins. A token that was spent before ends its session: somebody else may hold a copy.
     Raises `SessionEnded`, `RefreshTokenReused`.
     """
-    next_id = uuid7()
-    is_unspent = Session.refresh_id == UUID(claims.token_id)
+    next_id = str(uuid7())
+    is_unspent = Session.refresh_id == claims.token_id
     rows = execute(
         update(Session)
         .where(
             *(User.id == Session.user_id, Session.user_id == claims.user_id),
-            *(Session.id == UUID(claims.session_id), *IS_OPEN),
+            *(Session.id == claims.session_id, *IS_OPEN),
         )
         .values(
             refresh_id=case((is_unspent, next_id), else_=Session.refresh_id),
@@ -153,15 +150,15 @@ def refresh(claims: tokens.Claims) -> dict[str, Any]:
     if not user.pop("is_renewed"):
         log.warning("refresh_token_reused", user_id=claims.user_id, session_id=claims.session_id)
         raise RefreshTokenReused
-    return _token_pair(user, UUID(claims.session_id), next_id)
+    return _token_pair(user, claims.session_id, next_id)
 
 
-def list_sessions(actor: Actor) -> list[dict[str, Any]]:
+def list_sessions(actor: Actor) -> list[Row]:
     """Return the actor's open sessions, the last used first."""
     return execute(
         select(
             *(Session.id, Session.device, Session.created_at, Session.last_used_at),
-            (Session.id == _id_of(actor)).label("current"),
+            (Session.id == actor.session_id).label("current"),
         )
         .where(Session.user_id == actor.user_id, *IS_OPEN)
         .order_by(Session.last_used_at.desc(), Session.id.desc()),
@@ -169,7 +166,7 @@ def list_sessions(actor: Actor) -> list[dict[str, Any]]:
     )
 
 
-def end_session(actor: Actor, session_id: UUID) -> None:
+def end_session(actor: Actor, session_id: str) -> None:
     """End one of the actor's sessions. Raises `SessionNotFound`."""
     if not _end(actor, Session.id == session_id):
         raise SessionNotFound
@@ -178,11 +175,11 @@ def end_session(actor: Actor, session_id: UUID) -> None:
 
 def log_out(actor: Actor, *, everywhere: bool) -> None:
     """End the actor's session, or all of them; their tokens are refused from now on."""
-    _end(actor, *(() if everywhere else (Session.id == _id_of(actor),)))
+    _end(actor, *(() if everywhere else (Session.id == actor.session_id,)))
     log.info("logged_out", user_id=actor.user_id, everywhere=everywhere)
 
 
-def _end(actor: Actor, *which: ColumnElement[bool]) -> list[dict[str, Any]]:
+def _end(actor: Actor, *which: ColumnElement[bool]) -> list[Row]:
     return execute(
         update(Session)
         .where(Session.user_id == actor.user_id, *IS_OPEN, *which)
@@ -192,16 +189,12 @@ def _end(actor: Actor, *which: ColumnElement[bool]) -> list[dict[str, Any]]:
     )
 
 
-def _id_of(actor: Actor) -> UUID:
-    return UUID(actor.session_id)
-
-
 def _session_end() -> datetime:
     lifetime: timedelta = current_app.config["JWT_REFRESH_TOKEN_EXPIRES"]
     return datetime.now(UTC) + lifetime
 
 
-def _token_pair(user: dict[str, Any], session_id: UUID, refresh_id: UUID) -> dict[str, Any]:
+def _token_pair(user: Row, session_id: str, refresh_id: str) -> dict[str, Any]:
     lifetime: timedelta = current_app.config["JWT_ACCESS_TOKEN_EXPIRES"]
     return {
         "access_token": tokens.issue_access_token(user["id"], session_id),

@@ -13,11 +13,11 @@ from ipaddress import ip_network
 from typing import NamedTuple
 
 import structlog
-from sqlalchemy import Connection, case, func, update
+from sqlalchemy import case, func, update
 from sqlalchemy.dialects.postgresql import insert
 
 from taskapi.auth.models import LoginAttempts
-from taskapi.database import SYSTEM, execute, transaction
+from taskapi.database import SYSTEM, Run, execute, transaction
 from taskapi.exceptions import TooManyAttempts
 
 FREE_FAILURES = 5
@@ -44,6 +44,8 @@ _NO_WAIT = timedelta(0)
 
 log = structlog.get_logger()
 
+_read = datetime.fromisoformat
+
 
 class Count(NamedTuple):
     """The attempts that were counted under one subject."""
@@ -68,8 +70,8 @@ def admit(email: str, address: str, *, is_known: bool) -> None:
     `TooManyAttempts`, and then counts nothing.
     """
     subjects = _subjects(email, address)
-    with transaction(acting_as=SYSTEM) as connection:
-        now, counts = _lock(connection, subjects)
+    with transaction(acting_as=SYSTEM) as run:
+        now, counts = _lock(run, subjects)
         wait = max(
             _wait_of_address(counts[subjects.address], now),
             _wait_of_email(
@@ -86,7 +88,7 @@ def admit(email: str, address: str, *, is_known: bool) -> None:
             if (count.counted_since + _MINUTE if subject == subjects.address else _end(count))
             <= now
         )
-        connection.execute(
+        run(
             update(LoginAttempts)
             .where(LoginAttempts.subject.in_(subjects))
             .values(
@@ -133,9 +135,9 @@ def _subjects(email: str, address: str) -> Subjects:
     return Subjects(*(hashlib.sha256(kind.encode()).digest() for kind in kinds))
 
 
-def _lock(connection: Connection, subjects: Subjects) -> tuple[datetime, dict[bytes, Count]]:
+def _lock(run: Run, subjects: Subjects) -> tuple[datetime, dict[bytes, Count]]:
     new = insert(LoginAttempts).values([{"subject": subject} for subject in sorted(subjects)])
-    rows = connection.execute(
+    rows = run(
         # Nothing is changed; but an update locks the row, and returns it.
         new.on_conflict_do_update(
             index_elements=[LoginAttempts.subject], set_={"subject": new.excluded.subject}
@@ -144,11 +146,14 @@ def _lock(connection: Connection, subjects: Subjects) -> tuple[datetime, dict[by
             *(LoginAttempts.counted_since, LoginAttempts.last_at),
             func.clock_timestamp().label("now"),
         )
-    ).all()
+    )
     counts = {
-        bytes(row.subject): Count(row.attempts, row.counted_since, row.last_at) for row in rows
+        bytes(row["subject"]): Count(
+            row["attempts"], _read(row["counted_since"]), _read(row["last_at"])
+        )
+        for row in rows
     }
-    return max(row.now for row in rows), counts
+    return max(_read(row["now"]) for row in rows), counts
 
 
 def _wait_of_address(count: Count, now: datetime) -> timedelta:

@@ -53,15 +53,15 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.extensions["taskapi.tokens"] = lru_cache(maxsize=CACHED_TOKENS)(_decode)
 
 
-def issue_access_token(user_id: str, session_id: UUID) -> str:
+def issue_access_token(user_id: str, session_id: str) -> str:
     """Sign a token for requests."""
-    claims = {"sid": str(session_id)}
+    claims = {"sid": session_id}
     return str(create_access_token(user_id, additional_claims=claims))
 
 
-def issue_refresh_token(user_id: str, session_id: UUID, token_id: UUID) -> str:
+def issue_refresh_token(user_id: str, session_id: str, token_id: str) -> str:
     """Sign a token that can be exchanged once for a new pair."""
-    claims = {"sid": str(session_id), "jti": str(token_id)}
+    claims = {"sid": session_id, "jti": token_id}
     return str(create_refresh_token(user_id, additional_claims=claims))
 
 

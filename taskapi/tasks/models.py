@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
-from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Integer, String, func
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Integer,
+    String,
+    Uuid,
+    func,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from taskapi.auth.models import USER_ID_LENGTH
@@ -29,7 +37,7 @@ class Task(Base):
     user_id: Mapped[str] = mapped_column(
         String(USER_ID_LENGTH), ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
     )
-    id: Mapped[UUID] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
     title: Mapped[str] = mapped_column(String(TITLE_LENGTH))
     description: Mapped[str | None] = mapped_column(String(DESCRIPTION_LENGTH))
     completed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

@@ -5,15 +5,15 @@ The second is contract A, which has no partial update and a list without pages.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
-from uuid import UUID
 
+import orjson
 from flask import Blueprint, Response, g, request, stream_with_context
 
-from taskapi.database import Actor
+from taskapi.database import Actor, Row
 from taskapi.exceptions import TaskNotFound
-from taskapi.http import dump_json, no_content, parse_id
+from taskapi.http import json_response, no_content, parse_id
 from taskapi.operations import accepts, answers
 from taskapi.tasks import service
 from taskapi.tasks.schemas import (
@@ -42,7 +42,7 @@ def list_tasks(query: dict[str, Any]) -> Any:
     exists from the first page to the last is on exactly one of them.
     """
     tasks, last = service.list_tasks(g.actor, query["limit"], query.get("cursor"))
-    return {"tasks": tasks, "next_cursor": encode_cursor(last) if last else None}
+    return json_response({"tasks": tasks, "next_cursor": encode_cursor(last) if last else None})
 
 
 @by_user.get("")
@@ -133,25 +133,21 @@ def delete_task(task_id: str) -> Any:
 def _create(body: dict[str, Any]) -> Any:
     task = service.create_task(g.actor, **body)
     location = f"{request.script_root}{request.path}/{task['id']}"
-    return task, 201, {"Location": location, **_etag(task)}
+    return _answer(task, 201, {"Location": location})
 
 
-def _parse(task_id: str) -> UUID:
+def _parse(task_id: str) -> str:
     return parse_id(task_id, TaskNotFound)
 
 
-def _write_array(actor: Actor, tasks: list[dict[str, Any]], last: UUID | None) -> Iterator[bytes]:
-    yield dump_json(tasks)[:-1]
+def _write_array(actor: Actor, tasks: list[Row], last: str | None) -> Iterator[bytes]:
+    yield orjson.dumps(tasks)[:-1]
     while last is not None:
         tasks, last = service.list_tasks(actor, _BATCH, last)
         if tasks:  # They may have been deleted meanwhile.
-            yield b"," + dump_json(tasks)[1:-1]
+            yield b"," + orjson.dumps(tasks)[1:-1]
     yield b"]"
 
 
-def _answer(task: dict[str, Any]) -> Any:
-    return task, 200, _etag(task)
-
-
-def _etag(task: dict[str, Any]) -> dict[str, str]:
-    return {"ETag": f'"{task["version"]}"'}
+def _answer(task: Row, status: int = 200, headers: Mapping[str, str] = {}) -> Response:
+    return json_response(task, status, {"ETag": f'"{task["version"]}"', **headers})

@@ -73,16 +73,16 @@ class Cursor(Coded):
         super().__init__(**kwargs)
         self.metadata = {"type": "string", "pattern": _CURSOR, **self.metadata}
 
-    def _deserialize(self, value: Any, *_args: Any, **_kwargs: Any) -> UUID:
+    def _deserialize(self, value: Any, *_args: Any, **_kwargs: Any) -> str:
         # The decoder itself would pass over characters that are not of its alphabet.
         if not re.fullmatch(_CURSOR, value):
             raise self.make_error("invalid")
-        return UUID(bytes=urlsafe_b64decode(value + "=="))
+        return str(UUID(bytes=urlsafe_b64decode(value + "==")))
 
 
-def encode_cursor(task_id: UUID) -> str:
+def encode_cursor(task_id: str) -> str:
     """Make the cursor of the page that follows this task."""
-    return urlsafe_b64encode(task_id.bytes).rstrip(b"=").decode()
+    return urlsafe_b64encode(UUID(task_id).bytes).rstrip(b"=").decode()
 
 
 class TaskListQuery(Input):

@@ -5,9 +5,8 @@ before it touches a task: that number is the task's version, the counter's row l
 the numbers commit in order, and no two writes can wait for each other in a circle. The time
 of the change is read behind the same lock, so that times follow versions.
 
-The statements are made once and sent with other values each time. SQLAlchemy would look a new
-one up among those it has compiled, but making it and adapting the result to it takes longer
-than PostgreSQL does to answer.
+The statements are made once and sent with other values each time: making one takes longer
+than PostgreSQL does to answer it.
 """
 
 from __future__ import annotations
@@ -15,15 +14,14 @@ from __future__ import annotations
 from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
-from uuid import UUID
 
 import structlog
 from sqlalchemy import (
     BindParameter,
     Boolean,
+    ClauseElement,
     ColumnElement,
     Delete,
-    Executable,
     Integer,
     Update,
     bindparam,
@@ -34,10 +32,10 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import Insert, insert
-from uuid_utils.compat import uuid7
+from uuid_utils import uuid7
 
 from taskapi.auth.models import User
-from taskapi.database import Actor, execute
+from taskapi.database import Actor, Row, execute
 from taskapi.exceptions import SessionEnded, TaskNotFound
 from taskapi.tasks.models import Task
 
@@ -51,9 +49,7 @@ class Change(NamedTuple):
     time: ColumnElement[datetime]
 
 
-def list_tasks(
-    actor: Actor, limit: int, after: UUID | None
-) -> tuple[list[dict[str, Any]], UUID | None]:
+def list_tasks(actor: Actor, limit: int, after: str | None) -> tuple[list[Row], str | None]:
     """Return a page of the newest tasks, and the task that the next page comes after."""
     values = {"owner": actor.user_id, "count": limit + 1, "after": after}
     statement = _FIRST_PAGE if after is None else _NEXT_PAGE
@@ -62,7 +58,7 @@ def list_tasks(
     return tasks[:limit], tasks[limit - 1]["id"] if there_is_more else None
 
 
-def get_task(actor: Actor, task_id: UUID) -> dict[str, Any]:
+def get_task(actor: Actor, task_id: str) -> Row:
     """Return one task. Raises `TaskNotFound`."""
     values = {"owner": actor.user_id, "task": task_id}
     return _the_only(execute(_GET, values, acting_as=actor))
@@ -74,11 +70,11 @@ def create_task(
     description: str | None = None,
     completed: bool = False,
     order: int = 0,
-) -> dict[str, Any]:
+) -> Row:
     """Add a task. Raises `SessionEnded` where the account is being deleted at this moment."""
     values = {
         "owner": actor.user_id,
-        "new_id": uuid7(),
+        "new_id": str(uuid7()),
         "new_title": title,
         "new_description": description,
         "new_completed": completed,
@@ -94,7 +90,7 @@ def create_task(
     return task
 
 
-def update_task(actor: Actor, task_id: UUID, changes: dict[str, Any]) -> dict[str, Any]:
+def update_task(actor: Actor, task_id: str, changes: dict[str, Any]) -> Row:
     """Change the fields that `changes` names, and no others. Raises `TaskNotFound`."""
     if not changes:
         return get_task(actor, task_id)
@@ -105,7 +101,7 @@ def update_task(actor: Actor, task_id: UUID, changes: dict[str, Any]) -> dict[st
     return task
 
 
-def complete_task(actor: Actor, task_id: UUID, completed: bool | None) -> dict[str, Any]:
+def complete_task(actor: Actor, task_id: str, completed: bool | None) -> Row:
     """Complete a task, reopen it, or with None do the other. Raises `TaskNotFound`."""
     if completed is not None:
         return update_task(actor, task_id, {"completed": completed})
@@ -114,26 +110,24 @@ def complete_task(actor: Actor, task_id: UUID, completed: bool | None) -> dict[s
     return task
 
 
-def delete_task(actor: Actor, task_id: UUID) -> None:
+def delete_task(actor: Actor, task_id: str) -> None:
     """Delete a task. Raises `TaskNotFound`."""
     _change(actor, task_id, _DELETE, {})
     log.info("task_deleted", user_id=actor.user_id, task_id=task_id)
 
 
-def _change(
-    actor: Actor, task_id: UUID, statement: Update | Delete, values: dict[str, Any]
-) -> dict[str, Any]:
+def _change(actor: Actor, task_id: str, statement: Update | Delete, values: dict[str, Any]) -> Row:
     whose = {"owner": actor.user_id, "task": task_id}
     return _the_only(execute(statement, {**whose, **values}, acting_as=actor))
 
 
-def _the_only(tasks: list[dict[str, Any]]) -> dict[str, Any]:
+def _the_only(tasks: list[Row]) -> Row:
     if not tasks:
         raise TaskNotFound
     return tasks[0]
 
 
-def _log_change(actor: Actor, task_id: UUID, *, is_completion: bool) -> None:
+def _log_change(actor: Actor, task_id: str, *, is_completion: bool) -> None:
     event = "task_completed" if is_completion else "task_updated"
     log.info(event, user_id=actor.user_id, task_id=task_id)
 
@@ -152,7 +146,7 @@ def _new(name: str) -> BindParameter[Any]:
     return bindparam(f"new_{name}", type_=Task.__table__.c[name].type)
 
 
-def _creating(change: Change) -> Executable:
+def _creating(change: Change) -> ClauseElement:
     values = {
         Task.id: _new("id"),
         Task.user_id: bindparam("owner", type_=Task.user_id.type),

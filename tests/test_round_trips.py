@@ -1,0 +1,171 @@
+"""What a request costs the database, in exact numbers: messages, and pages of memory."""
+
+from typing import Any
+
+import psycopg2
+import pytest
+from sqlalchemy import make_url
+
+from taskapi import create_app
+from taskapi.extensions import db
+from tests.people import register
+from tests.service import make_settings
+from tests.wire import tapped
+
+
+@pytest.fixture(scope="module")
+def wire(new_database):
+    with tapped(new_database("wire")) as wire:
+        yield wire
+
+
+@pytest.fixture(scope="module")
+def wired_app(wire):
+    app = create_app(make_settings(database_url=wire.url))
+    yield app
+    with app.app_context():
+        db.engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def wired_alice(wired_app):
+    return register(wired_app, "alice@example.com")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/tasks/{id}", None),
+        ("GET", "/tasks", None),
+        ("GET", "/api/{user_id}/tasks", None),
+        ("POST", "/tasks", {"title": "a"}),
+        ("PUT", "/tasks/{id}", {"title": "a"}),
+        ("PATCH", "/tasks/{id}", {"title": "a"}),
+        ("PATCH", "/tasks/{id}/complete", None),
+        ("PATCH", "/tasks/{id}/complete", {"completed": True}),
+        ("DELETE", "/tasks/{id}", None),
+        ("GET", "/auth/me", None),
+        ("GET", "/auth/sessions", None),
+        ("POST", "/auth/logout", None),
+    ],
+)
+def test_a_request_is_one_round_trip_to_the_database(wired_app, wire, method, path, body):
+    alice = register(wired_app, f"{method}{path}{bool(body)}@example.com".replace("/", "."))
+    task = alice.creates()
+    wire.messages.clear()
+
+    response = alice.call(method, path.format(id=task["id"], user_id=alice.id), body)
+
+    assert response.status_code < 300
+    [message] = wire.messages
+    parts = message.split("; ")
+    assert [part.split()[0] for part in parts[:3]] == ["SELECT", "SET", "SET"]
+    assert "taskapi_check_session" in parts[0]
+    assert parts[1] == "SET LOCAL ROLE taskapi_user"
+    assert len(parts) == 4
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/", "/openapi.json", "/docs", "/nowhere"])
+def test_what_needs_no_data_asks_for_none(wired_app, wired_alice, wire, path):
+    wire.messages.clear()
+
+    wired_alice.get(path).close()
+
+    assert wire.messages == []
+
+
+def test_a_request_with_a_wrong_token_or_body_does_not_reach_the_database(
+    wired_app, wired_alice, wire
+):
+    wire.messages.clear()
+
+    assert wired_app.test_client().get("/tasks").status_code == 401
+    assert wired_alice.post("/tasks", {"title": ""}).status_code == 422
+    assert wired_alice.get("/tasks/not-an-id").status_code == 404
+
+    assert wire.messages == []
+
+
+@pytest.fixture
+def pages_of(wire):
+    """Count the pages (8 KiB) that the last message's statement touches, by EXPLAIN."""
+    url = make_url(wire.url).set(drivername="postgresql").render_as_string(hide_password=False)
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+
+    def count():
+        who_asks, _, statement = wire.messages[-1].rpartition("; ")
+        with connection.cursor() as cursor:
+            cursor.execute(f"{who_asks}; EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}")
+            [[[explained]]] = cursor.fetchall()
+        plan = explained["Plan"]
+        return plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+
+    yield count
+    connection.close()
+
+
+def fill(wire, user_id, count):
+    url = make_url(wire.url).set(drivername="postgresql").render_as_string(hide_password=False)
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO tasks (user_id, id, title, description, version)"
+            # Ids rise as those of UUIDv7 do.
+            " SELECT %s, lpad(to_hex(n), 32, '0')::uuid, 'Task ' || n, 'Something', n"
+            " FROM generate_series(1, %s) AS n",
+            (user_id, count),
+        )
+        # As autovacuum would: the planner knows the sizes, and pages know what all may see.
+        cursor.execute("VACUUM ANALYZE tasks, users, sessions")
+    connection.close()
+
+
+def test_a_request_touches_as_many_pages_however_many_tasks_and_users_there_are(
+    wired_app, wired_alice, wire, pages_of
+):
+    task = wired_alice.creates()
+    path = f"/tasks/{task['id']}"
+
+    def measure():
+        counts = {}
+        for name, method, url in [
+            ("get one", "GET", path),
+            ("list", "GET", "/tasks?limit=20"),
+            ("complete", "PATCH", f"{path}/complete"),
+        ]:
+            wired_alice.call(method, url)
+            counts[name] = pages_of()
+        return counts
+
+    fill(wire, wired_alice.id, 100)
+    of_few = measure()
+    others = [register(wired_app, f"other{n}@example.com") for n in range(3)]
+    for other in others:
+        fill(wire, other.id, 20_000)
+    fill_more = register(wired_app, "big@example.com")
+    fill(wire, fill_more.id, 50_000)
+    of_many = measure()
+
+    assert of_few["get one"] <= 5
+    assert of_few["list"] <= 10
+    assert of_few["complete"] <= 30
+    for name, pages in of_many.items():
+        # A tree of a thousand times as many rows is one or two levels higher.
+        assert pages <= of_few[name] + 4, (name, of_few, of_many)
+
+
+def test_the_last_page_of_a_long_list_costs_what_the_first_does(wired_app, wire, pages_of):
+    alice = register(wired_app, "reader@example.com")
+    fill(wire, alice.id, 10_000)
+
+    page: Any = alice.get("/tasks?limit=200").json
+    of_first = pages_of()
+    count = len(page["tasks"])
+    while page["next_cursor"]:
+        page = alice.get(f"/tasks?limit=200&cursor={page['next_cursor']}").json
+        count += len(page["tasks"])
+
+    assert count == 10_000
+    assert pages_of() <= of_first + 4
