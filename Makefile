@@ -32,8 +32,8 @@ test: $(INSTALLED) ## run the tests on a real PostgreSQL (TEST_DATABASE_URL name
 fuzz: $(INSTALLED) ## search for faults at length: thousands of made-up requests and of tasks
 	@AT_LENGTH=1 exec $(BIN)/pytest tests/test_openapi_conformance.py tests/test_end_to_end.py $(ARGS)
 
-bench: .venv-bench/installed ## compare the speed with FastAPI's stack; needs wrk, takes a quarter of an hour
-	@exec $(BIN)/python -m bench.compare $(ARGS)
+bench: .venv-bench/installed ## compare the speed with FastAPI's stack; needs wrk, takes twenty minutes
+	@exec $(BIN)/python -m bench.compare --json docs/performance.json --chart docs/performance.svg $(ARGS)
 
 bench-quick: .venv-bench/installed ## the same in under two minutes
 	@exec $(BIN)/python -m bench.compare --quick --rounds 2 --seconds 3 $(ARGS)

@@ -1,18 +1,22 @@
 -- Sends the requests that the file REQUESTS lists, over and over, and prints what came of it.
--- A line is METHOD, path, headers as JSON-free "name: value" pairs and a body, by tabs.
+-- A line is method, path, Authorization, the user's id, the client's address and a body, by tabs.
 
-local threads = {}
+local threads = 0
 
 function setup(thread)
-  thread:set("number", #threads)
-  table.insert(threads, thread)
+  thread:set("number", threads)
+  threads = threads + 1
 end
 
 function init()
   prepared = {}
   for line in io.lines(os.getenv("REQUESTS")) do
-    local method, path, authorization, user, body = line:match("(.-)\t(.-)\t(.-)\t(.-)\t(.*)")
+    local method, path, authorization, user, address, body =
+      line:match("(.-)\t(.-)\t(.-)\t(.-)\t(.-)\t(.*)")
     local headers = { ["Authorization"] = authorization, ["X-User"] = user }
+    if address ~= "" then
+      headers["X-Forwarded-For"] = address
+    end
     if body ~= "" then
       headers["Content-Type"] = "application/json"
     end
@@ -20,7 +24,6 @@ function init()
   end
   -- Each thread begins at a place of its own, so that no two delete the same task.
   next_one = math.floor(#prepared / 2) * number
-  bad = 0
 end
 
 function request()
@@ -28,23 +31,13 @@ function request()
   return prepared[next_one]
 end
 
-function response(status)
-  if status < 200 or status > 299 then
-    bad = bad + 1
-  end
-end
-
 function done(summary, latency)
-  local bad_ones = 0
-  for _, thread in ipairs(threads) do
-    bad_ones = bad_ones + thread:get("bad")
-  end
   local errors = summary.errors
   print(string.format(
     '{"requests": %d, "seconds": %f, "bad": %d, "p50": %f, "p95": %f, "p99": %f}',
     summary.requests,
     summary.duration / 1e6,
-    bad_ones + errors.connect + errors.read + errors.write + errors.timeout,
+    errors.status + errors.connect + errors.read + errors.write + errors.timeout,
     latency:percentile(50) / 1000,
     latency:percentile(95) / 1000,
     latency:percentile(99) / 1000

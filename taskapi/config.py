@@ -63,6 +63,7 @@ class Settings:
     statement_timeout: float
     lock_timeout: float
     pool_timeout: float
+    prepare_statements: bool
     auth_mode: str
     external_jwt_secret: str
     external_jwks_url: str
@@ -100,6 +101,7 @@ class Settings:
             "statement_timeout": env.float("STATEMENT_TIMEOUT", 5.0, validate=Range(0.1, 600)),
             "lock_timeout": env.float("LOCK_TIMEOUT", 3.0, validate=Range(0.1, 600)),
             "pool_timeout": env.float("POOL_TIMEOUT", 1.5, validate=Range(0.1, 60)),
+            "prepare_statements": env.bool("PREPARE_STATEMENTS", True),
             "auth_mode": env.str(
                 "AUTH_MODE", "local", validate=OneOf(["local", "external", "path"])
             ),

@@ -17,14 +17,12 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Final, NamedTuple, NoReturn
-from weakref import WeakKeyDictionary
 
 import psycopg2
 import structlog
 from flask import Flask, current_app
-from psycopg2.extensions import UNICODE, new_type, register_type
+from psycopg2.extensions import UNICODE, connection, new_type, register_type
 from sqlalchemy import ClauseElement, Engine, event
-from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DisconnectionError, InvalidRequestError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -37,6 +35,7 @@ from taskapi.exceptions import (
     SessionEnded,
 )
 from taskapi.extensions import db
+from taskapi.statements import Statement, worded
 
 ROLE: Final = "taskapi_user"
 """The role that statements for users run as; it owns nothing and bypasses nothing."""
@@ -54,6 +53,9 @@ _OUTAGES: Final = (
     *("25006", "55P03", "57014", "40001", "40P01"),
 )
 
+# What was prepared is gone, or has been overtaken by a migration: a new connection mends it.
+_STALE: Final = ("26000", "0A000")
+
 log = structlog.get_logger()
 
 
@@ -65,6 +67,12 @@ class Actor(NamedTuple):
 
     user_id: str
     session_id: str | None = None
+
+
+class _Connection(connection):
+    """A connection, and the names of the statements that have been prepared on it."""
+
+    prepared: set[str] | None = None
 
 
 class System:
@@ -96,6 +104,7 @@ def init_app(app: Flask, settings: Settings, prepare: Callable[[Engine], None]) 
             "connect_timeout": 2,
             "keepalives_idle": 30,
             "tcp_user_timeout": 10_000,
+            "connection_factory": _Connection,
         },
     }
     db.init_app(app)
@@ -108,9 +117,12 @@ def init_app(app: Flask, settings: Settings, prepare: Callable[[Engine], None]) 
         with connection.cursor() as cursor:
             cursor.execute(
                 "SET statement_timeout = %s; SET lock_timeout = %s; SET timezone = 'UTC'; "
-                "SET idle_in_transaction_session_timeout = '30s'",
+                "SET idle_in_transaction_session_timeout = '30s'; "
+                # A plan that is kept must be one for large tables, however small they are yet.
+                "SET enable_seqscan = off; SET enable_bitmapscan = off",
                 (round(settings.statement_timeout * 1000), round(settings.lock_timeout * 1000)),
             )
+        connection.prepared = set() if settings.prepare_statements else None
         register_type(_UUID, connection)
         register_type(_TIMESTAMPTZ, connection)
 
@@ -140,17 +152,17 @@ def execute(
     """
     who_asks = _say_who_asks(acting_as)
     with _cursor() as cursor:
-        return _send(cursor, who_asks, _say(statement), parameters)
+        return _send(cursor, worded(statement), parameters, who_asks)
 
 
 @contextmanager
 def transaction(*, acting_as: Actor | System) -> Iterator[Run]:
     """Run several statements as one transaction, all of them on the same behalf."""
-    who_asks = _say_who_asks(acting_as)
+    who_asks, who = _say_who_asks(acting_as)
     with _cursor() as cursor:
         try:
-            _send(cursor, _Words("BEGIN; "), who_asks)
-            yield lambda statement: _send(cursor, _Words(), _say(statement))
+            cursor.execute(f"BEGIN; {who_asks}", who)
+            yield lambda statement: _send(cursor, worded(statement))
         except BaseException:
             with suppress(psycopg2.Error):  # What went wrong first is what is told.
                 cursor.execute("ROLLBACK")
@@ -158,40 +170,24 @@ def transaction(*, acting_as: Actor | System) -> Iterator[Run]:
         cursor.execute("COMMIT")
 
 
-class _Words(NamedTuple):
-    """SQL, and the values that it has by itself."""
-
-    text: str = ""
-    values: Mapping[str, Any] = {}
-
-
-def _say_who_asks(acting_as: Actor | System) -> _Words:
+def _say_who_asks(acting_as: Actor | System) -> tuple[str, dict[str, Any]]:
     if acting_as is SYSTEM:
-        return _Words()
+        return "", {}
     if not isinstance(acting_as, Actor):
         raise TypeError("A statement must say on whose behalf it runs: acting_as=Actor or SYSTEM.")
     who = {"acting_user_id": acting_as.user_id, "acting_session_id": acting_as.session_id}
-    return _Words((_CHECK_SESSION if acting_as.session_id else "") + _ACT_AS_USER, who)
-
-
-def _say(statement: ClauseElement) -> _Words:
-    words = _said.get(statement)
-    if words is None:
-        compiled: Any = statement.compile(
-            dialect=_DIALECT, compile_kwargs={"render_postcompile": True}
-        )
-        given = {name for bind, name in compiled.bind_names.items() if bind.required}
-        values = {name: value for name, value in compiled.params.items() if name not in given}
-        words = _said[statement] = _Words(str(compiled), values)
-    return words
+    return (_CHECK_SESSION if acting_as.session_id else "") + _ACT_AS_USER, who
 
 
 def _send(
-    cursor: Any, before: _Words, words: _Words, parameters: Mapping[str, Any] | None = None
+    cursor: Any,
+    statement: Statement,
+    parameters: Mapping[str, Any] | None = None,
+    who_asks: tuple[str, Mapping[str, Any]] = ("", {}),
 ) -> list[Row]:
-    cursor.execute(
-        before.text + words.text, {**before.values, **words.values, **(parameters or {})}
-    )
+    before, who = who_asks
+    preparation, text = statement.words(cursor.connection.prepared)
+    cursor.execute(preparation + before + text, {**statement.values, **(parameters or {}), **who})
     if cursor.description is None:
         return []
     names = [column.name for column in cursor.description]
@@ -214,7 +210,7 @@ def _cursor() -> Iterator[Any]:
     try:
         yield connection.cursor()
     except psycopg2.Error as error:
-        if connection.closed:
+        if connection.closed or error.pgcode in _STALE:
             connection.invalidate(error)
         _translate(error)
     finally:
@@ -227,7 +223,7 @@ def _translate(error: psycopg2.Error) -> NoReturn:
     lost = error.pgcode is None and isinstance(
         error, psycopg2.OperationalError | psycopg2.InterfaceError
     )
-    if lost or (error.pgcode or "").startswith(_OUTAGES):
+    if lost or (error.pgcode or "").startswith((*_OUTAGES, *_STALE)):
         # Only a lost connection's text is free of what the statement was about.
         log.warning(
             "database_unavailable",
@@ -298,7 +294,5 @@ def _to_rfc3339(text: Any, _cursor: object) -> str | None:
     return f"{seconds[:10]}T{seconds[11:]}.{fraction:0<6}Z"
 
 
-_DIALECT: Final = PGDialect_psycopg2()  # type: ignore[no-untyped-call]
-_said: Final[WeakKeyDictionary[ClauseElement, _Words]] = WeakKeyDictionary()
 _UUID: Final = new_type((2950,), "UUID", UNICODE)
 _TIMESTAMPTZ: Final = new_type((1184,), "TIMESTAMPTZ", _to_rfc3339)

@@ -35,6 +35,7 @@ def make_settings(**values: Any) -> Settings:
         "statement_timeout": 5.0,
         "lock_timeout": 3.0,
         "pool_timeout": 1.5,
+        "prepare_statements": True,
         "auth_mode": "local",
         "external_jwt_secret": "",
         "external_jwks_url": "",

@@ -16,12 +16,16 @@ import psutil
 import psycopg2
 import requests
 from psycopg2.extras import execute_values
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
 from uuid_utils.compat import uuid7
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PEER_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
+PASSWORD = "correct horse battery"
 WORKERS = 2
 THREADS = 8
+ARGON2 = Argon2Hasher(time_cost=2, memory_cost=19456, parallelism=1)
 ROWS = "user_id, id, title, description, version, completed_at"
 
 
@@ -32,7 +36,11 @@ class Server:
     table: str
 
     def __init__(self, database_url: str, log: Path) -> None:
-        self.database_url = database_url
+        # A database of its own: the service looks at every table that it can see.
+        self.database_url = database_url.replace("@/postgres", f"@/{self.name}")
+        with connected(database_url) as cursor:
+            cursor.connection.autocommit = True
+            cursor.execute(f"CREATE DATABASE {self.name}")
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log
@@ -76,6 +84,10 @@ class Server:
     def make_users(self, count: int) -> None:
         raise NotImplementedError
 
+    def email(self, number: int) -> str:
+        """Return the address of the user of this number."""
+        return f"user{number}@example.com"
+
     def fill(self, user_id: str, count: int) -> list[str]:
         """Give a user so many tasks and return their ids."""
         ids = [str(uuid7()) for _ in range(count)]
@@ -86,6 +98,15 @@ class Server:
         with connected(self.database_url) as cursor:
             execute_values(cursor, self.insert(), rows, page_size=5000)
         return ids
+
+    def provide(self, count: int) -> None:
+        """See that the first user has at least so many tasks."""
+        user_id, _ = self.users[0]
+        with connected(self.database_url) as cursor:
+            cursor.execute(f"SELECT count(*) FROM {self.table} WHERE user_id = %s", (user_id,))
+            [[there]] = cursor.fetchall()
+        if there < count:
+            self.fill(user_id, count - there)
 
     def insert(self) -> str:
         return f"INSERT INTO {self.table} ({ROWS}) VALUES %s"
@@ -120,11 +141,12 @@ class Service(Server):
             "WEB_CONCURRENCY": str(WORKERS),
             "THREADS": str(THREADS),
             "LOG_FORMAT": "json",
+            "TRUSTED_PROXIES": "1",
         }
 
     def make_users(self, count: int) -> None:
         for number in range(count):
-            body = {"email": f"user{number}@example.com", "password": "correct horse battery"}
+            body = {"email": self.email(number), "password": PASSWORD}
             answer = requests.post(f"{self.url}/auth/register", json=body, timeout=30)
             answer.raise_for_status()
             pair: dict[str, Any] = answer.json()
@@ -158,11 +180,18 @@ class Peer(Server):
                   created_at timestamptz NOT NULL DEFAULT now(),
                   updated_at timestamptz NOT NULL DEFAULT now(), version integer NOT NULL
                 );
-                CREATE INDEX ix_peer_tasks_user_id_id ON peer_tasks (user_id, id)
+                CREATE INDEX ix_peer_tasks_user_id_id ON peer_tasks (user_id, id);
+                CREATE TABLE peer_users (
+                  id varchar(255) PRIMARY KEY, email varchar(254) UNIQUE, password_hash text
+                )
             """)
         return super().start()
 
     def make_users(self, count: int) -> None:
+        password_hash = PasswordHash((ARGON2,)).hash(PASSWORD)
+        with connected(self.database_url) as cursor:
+            rows = [(f"user{number}", self.email(number), password_hash) for number in range(count)]
+            execute_values(cursor, "INSERT INTO peer_users VALUES %s", rows)
         for number in range(count):
             user_id = f"user{number}"
             claims = {"sub": user_id, "exp": int(time.time()) + 86400}
@@ -185,7 +214,14 @@ class Floor(Server):
     def start(self) -> float:
         with connected(self.database_url) as cursor:
             cursor.execute("""
-                CREATE TABLE floor_tasks (LIKE tasks INCLUDING DEFAULTS INCLUDING INDEXES)
+                CREATE TABLE floor_tasks (
+                  user_id varchar(255) NOT NULL, id uuid NOT NULL, title varchar(500) NOT NULL,
+                  description varchar(2000), completed_at timestamptz,
+                  "order" integer NOT NULL DEFAULT 0,
+                  created_at timestamptz NOT NULL DEFAULT now(),
+                  updated_at timestamptz NOT NULL DEFAULT now(), version bigint NOT NULL,
+                  PRIMARY KEY (user_id, id)
+                )
             """)
         return super().start()
 

@@ -32,6 +32,7 @@ def answer(statement: str, *values: object, status: int = 200) -> Response:
     return Response(body, status, mimetype="application/json")
 
 
+@app.get("/health")
 @app.get("/health/live")
 def get_liveness() -> Response:
     return Response("{}", mimetype="application/json")

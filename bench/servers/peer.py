@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
 import jwt
 from fastapi import Depends, FastAPI, HTTPException, Query, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from sqlalchemy import Column, DateTime, Index
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
@@ -31,6 +34,8 @@ engine = create_async_engine(
 new_session = async_sessionmaker(engine, class_=AsyncSession, expire_on_commit=False)
 app = FastAPI()
 bearer = HTTPBearer()
+passwords = PasswordHash((Argon2Hasher(time_cost=2, memory_cost=19456, parallelism=1),))
+DUMMY_HASH = passwords.hash("nobody's")
 
 Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 Description = Annotated[str, StringConstraints(max_length=2000)]
@@ -62,6 +67,24 @@ class Task(SQLModel, table=True):
     @property
     def completed(self) -> bool:
         return self.completed_at is not None
+
+
+class User(SQLModel, table=True):
+    __tablename__ = "peer_users"
+
+    id: str = Mapped(primary_key=True)
+    email: str
+    password_hash: str
+
+
+class Credentials(BaseModel):
+    email: str
+    password: str
+
+
+class Token(BaseModel):
+    access_token: str
+    token_type: str = "bearer"
 
 
 class TaskInput(BaseModel):
@@ -145,6 +168,23 @@ async def change(session: AsyncSession, task: Task, values: dict[str, Any]) -> T
 @app.get("/health/live")
 async def get_liveness() -> dict[str, str]:
     return {"status": "alive"}
+
+
+@app.get("/health")
+async def get_health(session: Session) -> dict[str, str]:
+    await session.exec(select(1))
+    return {"status": "healthy"}
+
+
+@app.post("/auth/login")
+async def log_in(session: Session, body: Credentials) -> Token:
+    user = (await session.exec(select(User).where(User.email == body.email))).one_or_none()
+    known_hash = user.password_hash if user else DUMMY_HASH
+    matches = await run_in_threadpool(passwords.verify, body.password, known_hash)
+    if user is None or not matches:
+        raise HTTPException(401, "The e-mail address and the password do not belong together.")
+    claims = {"sub": user.id, "exp": now() + timedelta(minutes=15)}
+    return Token(access_token=jwt.encode(claims, SECRET, "HS256"))
 
 
 @app.get("/tasks", response_model=TaskPage)
