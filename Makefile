@@ -6,7 +6,7 @@ BIN = .venv/bin
 INSTALLED = .venv/installed
 
 .DEFAULT_GOAL = help
-.PHONY: help install run test fuzz bench bench-quick login-timing check format migrate lock
+.PHONY: help install run test fuzz bench bench-quick bench-scale login-timing check format migrate lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,9 @@ bench: .venv-bench/installed ## compare the speed with FastAPI's stack; needs wr
 
 bench-quick: .venv-bench/installed ## the same in under two minutes
 	@exec $(BIN)/python -m bench.compare --quick --rounds 2 --seconds 3 $(ARGS)
+
+bench-scale: $(INSTALLED) ## show what grows with the data and what does not; takes half an hour
+	@exec $(BIN)/python -m bench.scale $(ARGS)
 
 .venv-bench/installed: $(INSTALLED) bench/requirements.txt
 	@$(PYTHON) -m venv .venv-bench

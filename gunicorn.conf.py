@@ -1,6 +1,7 @@
 """How gunicorn serves taskapi; whatever an operator may choose comes from the settings."""
 
 import logging
+import select
 import sys
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ except SettingsError as error:
 wsgi_app = "wsgi:app"
 host = f"[{settings.host}]" if ":" in settings.host else settings.host
 bind = f"{host}:{settings.port}"
-worker_class = "taskapi.worker.Worker"  # gthread, with our own error answers
+# gthread, with our own error answers, and where there is epoll with less to do.
+worker_class = f"taskapi.worker.{'Epoll' if hasattr(select, 'epoll') else 'Portable'}Worker"
 workers = settings.web_concurrency
 threads = settings.threads
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import select
+import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -15,7 +19,7 @@ from gunicorn.http.errors import (
     UnsupportedTransferCoding,
 )
 from gunicorn.util import write_nonblock
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 from uuid_utils import uuid4
 
 from taskapi.errors import REFUSALS, problem_document
@@ -37,7 +41,7 @@ class Logger(GunicornLogger):  # type: ignore[misc]  # gunicorn has no types
         """Say nothing, and above all gather nothing."""
 
 
-class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
+class PortableWorker(ThreadWorker):  # type: ignore[misc]
     """A worker that answers and logs unreadable requests in our own way.
 
     gunicorn's own page is HTML, and its log line quotes the request: where a length was
@@ -71,3 +75,95 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         except OSError:
             # Whoever cannot form a request often does not wait for the answer either.
             return
+
+
+class _Threads:
+    """What the worker starts and stops in place of an executor."""
+
+    def __init__(self, count: int, serve: Callable[[], None]) -> None:
+        for _ in range(count):
+            threading.Thread(target=serve, daemon=True).start()
+
+    def shutdown(self, wait: bool = False) -> None:
+        """Do nothing: daemon threads end with the process."""
+
+
+class EpollWorker(PortableWorker):
+    """A worker whose threads take the next request that has arrived by themselves.
+
+    gunicorn's main thread takes a connection from its poller, hands it to a thread, is woken
+    to take it back and gives it to the poller again, for each request; that was a sixth of
+    the processor's time. Here all threads wait on one epoll, which gives each connection
+    that is ready to one of them. The main thread accepts, and closes what is idle for long.
+    """
+
+    def init_process(self) -> None:
+        """Make what the threads share before they start."""
+        self._epoll = select.epoll()
+        # By file descriptor, the longest idle first. Whoever takes one out of it owns it.
+        self._idle: dict[int, TConn] = {}
+        super().init_process()
+
+    def get_thread_pool(self) -> _Threads:
+        """Start the threads."""
+        return _Threads(self.cfg.threads, self._serve)
+
+    def enqueue_req(self, conn: TConn) -> None:
+        """Let a thread have the new connection as soon as it says something."""
+        if len(self._idle) > self.max_keepalived:
+            longest, *_ = list(self._idle)  # One step, whatever the threads do meanwhile.
+            self._drop(longest)
+        conn.data_ready = True
+        self._await(conn, self._epoll.register)
+
+    def murder_keepalived(self, force: bool = False) -> None:
+        """Close the connections that have been idle for too long, or all that are idle."""
+        now = time.monotonic()
+        for descriptor, conn in list(self._idle.items()):
+            if conn.timeout > now and not force:
+                break
+            self._drop(descriptor)
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        for conn in list(self._idle.values()):
+            conn.timeout = min(conn.timeout, deadline)
+
+    def _drop(self, descriptor: int) -> None:
+        if conn := self._idle.pop(descriptor, None):
+            self._epoll.unregister(descriptor)
+            self.nr_conns -= 1
+            conn.close()
+
+    def _close(self, conn: TConn) -> None:
+        self.nr_conns -= 1
+        conn.close(graceful=True)
+
+    def _await(self, conn: TConn, watch: Callable[[int, int], None]) -> None:
+        conn.set_timeout()
+        if not self.alive:
+            conn.timeout = min(conn.timeout, time.monotonic() + STOP_KEEPALIVE_LINGER)
+        descriptor = conn.sock.fileno()
+        self._idle[descriptor] = conn
+        watch(descriptor, select.EPOLLIN | select.EPOLLONESHOT)
+
+    def _serve(self) -> None:
+        while True:
+            for descriptor, _ in self._epoll.poll(maxevents=1):
+                # It may have been idle for too long at this very moment.
+                if conn := self._idle.pop(descriptor, None):
+                    self._answer(conn)
+
+    def _answer(self, conn: TConn) -> None:
+        is_kept = False
+        try:
+            is_kept = self.handle(conn)
+            while is_kept and conn.parser.unreader.buf.getvalue():
+                is_kept = self.handle(conn)  # The next request came together with this one.
+        except (Exception, SystemExit):
+            is_kept = False
+            log.exception("request_aborted")
+        if is_kept:
+            self._await(conn, self._epoll.modify)
+        else:
+            self._epoll.unregister(conn.sock.fileno())
+            self.method_queue.defer(self._close, conn)  # Where connections are counted.

@@ -1,0 +1,144 @@
+"""How workers keep connections: nothing sent is lost, and nobody waits for the idle."""
+
+import re
+import signal
+import socket
+import threading
+import time
+
+import psutil
+import pytest
+import requests
+
+from tests.service import Caller, running_service
+
+pytestmark = pytest.mark.service
+
+GET = b"GET /health/live HTTP/1.1\r\nHost: taskapi\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("worker")
+    with running_service(directory, THREADS="4") as service:
+        yield service
+
+
+def connect(service):
+    host, port = service.url.removeprefix("http://").split(":")
+    connection = socket.create_connection((host, int(port)), timeout=10)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+def read_answers(connection, count):
+    received = b""
+    while len(re.findall(rb'"status":"alive"}', received)) < count:
+        data = connection.recv(65536)
+        assert data, received
+        received += data
+    return received
+
+
+def master_of(service):
+    [master] = [
+        child
+        for child in psutil.Process(service.process.pid).children()
+        if any("gunicorn" in word for word in child.cmdline())
+    ]
+    return master
+
+
+def test_a_connection_serves_one_request_after_the_other(service):
+    with connect(service) as connection:
+        for _ in range(50):
+            connection.sendall(GET)
+            assert read_answers(connection, 1).startswith(b"HTTP/1.1 200 ")
+
+
+def test_requests_that_come_together_are_all_answered(service):
+    with connect(service) as connection:
+        connection.sendall(GET * 5)
+        assert read_answers(connection, 5).count(b"HTTP/1.1 200 ") == 5
+        connection.sendall(GET)
+        read_answers(connection, 1)
+
+
+def test_a_request_that_comes_in_pieces_is_answered(service):
+    with connect(service) as connection:
+        for piece in (GET[:3], GET[3:30], GET[30:]):
+            connection.sendall(piece)
+            time.sleep(0.1)
+        read_answers(connection, 1)
+
+
+def test_who_says_nothing_keeps_nobody_waiting(service):
+    silent = [connect(service) for _ in range(100)]
+    started = time.monotonic()
+    try:
+        for _ in range(20):
+            assert requests.get(f"{service.url}/health/live", timeout=4).status_code == 200
+        for connection in silent:
+            connection.sendall(GET)
+        for connection in silent:
+            read_answers(connection, 1)
+    finally:
+        for connection in silent:
+            connection.close()
+    assert time.monotonic() - started < 20
+
+
+def test_more_idle_connections_than_are_kept_shut_nobody_out(tmp_path):
+    arguments = "--worker-connections 20"
+    with running_service(tmp_path, THREADS="4", GUNICORN_CMD_ARGS=arguments) as service:
+        connections = []
+        for _ in range(60):
+            connections.append(connect(service))
+            connections[-1].sendall(GET)
+            read_answers(connections[-1], 1)
+        for connection in connections:
+            connection.close()
+
+
+@pytest.mark.parametrize("worker", ["EpollWorker", "PortableWorker"])
+def test_reloads_lose_no_request(tmp_path, worker):
+    arguments = f"--worker-class taskapi.worker.{worker}"
+    with running_service(tmp_path, THREADS="4", GUNICORN_CMD_ARGS=arguments) as service:
+        reload_under_load(service, times=2)
+
+
+def reload_under_load(service, times):
+    alice = Caller(service, "alice@example.com")
+    stopped = threading.Event()
+    answers: list[int] = []
+    failures: list[Exception] = []
+
+    def ask() -> None:
+        session = requests.Session()
+        session.headers.update(alice.session.headers)
+        while not stopped.is_set():
+            try:
+                answer = session.post(f"{service.url}/tasks", json={"title": "a"}, timeout=10)
+                answers.append(answer.status_code)
+            except requests.RequestException as error:
+                failures.append(error)
+                return
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for _ in range(times):
+        before = set(master_of(service).children())
+        master_of(service).send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 20
+        while before & set(master_of(service).children()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not before & set(master_of(service).children())
+    stopped.set()
+    for thread in threads:
+        thread.join()
+
+    assert failures == []
+    assert set(answers) == {201}
+    listed = alice.call("GET", f"/api/{alice.call('GET', '/auth/me').json()['id']}/tasks").json()
+    assert len(listed) == len(answers)
