@@ -49,7 +49,7 @@ class Results:
 
 def table(results: Results) -> str:
     head = ("req/s", "spread", "× peer", "of floor", "CPU µs", "× peer", "p50 ms", "p95", "p99")
-    lines = [f"{'':25}{'':9}" + "".join(f"{name:>9}" for name in head)]
+    lines = [f"{'':33}{'':9}" + "".join(f"{name:>9}" for name in head)]
     for scenario, servers in results.rounds.items():
         for server in sorted(servers, key=["taskapi", "peer", "floor"].index):
             rate, cpu, *latencies = (
@@ -66,7 +66,7 @@ def table(results: Results) -> str:
                 f"{results.gain(scenario, server, 'cpu_us'):.2f}",
                 *(f"{latency:.1f}" for latency in latencies),
             ]
-            lines.append(f"{scenario:25}{server:9}" + "".join(f"{cell:>9}" for cell in cells))
+            lines.append(f"{scenario:33}{server:9}" + "".join(f"{cell:>9}" for cell in cells))
     memory = ", ".join(f"{name} {size / 2**20:.0f} MiB" for name, size in results.memory.items())
     return "\n".join([*lines, "", f"memory of all processes: {memory}", *_kept(results)])
 
