@@ -111,8 +111,8 @@ class EpollWorker(PortableWorker):
     def enqueue_req(self, conn: TConn) -> None:
         """Let a thread have the new connection as soon as it says something."""
         if len(self._idle) > self.max_keepalived:
-            longest, *_ = list(self._idle)  # One step, whatever the threads do meanwhile.
-            self._drop(longest)
+            for longest in list(self._idle)[:1]:  # Threads may have taken all meanwhile.
+                self._drop(longest)
         conn.data_ready = True
         self._await(conn, self._epoll.register)
 
@@ -165,5 +165,7 @@ class EpollWorker(PortableWorker):
         if is_kept:
             self._await(conn, self._epoll.modify)
         else:
-            self._epoll.unregister(conn.sock.fileno())
+            # Where an answer broke off, the socket is closed, and so in no epoll any more.
+            if conn.sock.fileno() >= 0:
+                self._epoll.unregister(conn.sock.fileno())
             self.method_queue.defer(self._close, conn)  # Where connections are counted.

@@ -3,14 +3,17 @@
 import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 import requests
 
-from tests.service import Caller, running_service
+from tests.service import ROOT, Caller, Service, free_port, running_service
 
 pytestmark = pytest.mark.service
 
@@ -98,6 +101,38 @@ def test_more_idle_connections_than_are_kept_shut_nobody_out(tmp_path):
             read_answers(connections[-1], 1)
         for connection in connections:
             connection.close()
+
+
+def breaking_app(environ, start_response):
+    """Break off in the middle of every answer but that for /whole."""
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "20")])
+    yield b"0123456789"
+    if environ["PATH_INFO"] != "/whole":
+        raise ZeroDivisionError
+    yield b"0123456789"
+
+
+def test_answers_that_break_off_cost_no_thread():
+    port = free_port()
+    options = ["--bind", f"127.0.0.1:{port}", "--threads", "2", "--config", "/dev/null"]
+    app = ["--worker-class", "taskapi.worker.EpollWorker", "tests.test_worker:breaking_app"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gunicorn", *options, *app],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        Service(process, port, Path("/dev/null")).wait_until("/whole", 200)
+        for _ in range(6):
+            with pytest.raises(requests.RequestException):
+                requests.get(f"{url}/broken", timeout=5)
+        assert requests.get(f"{url}/whole", timeout=5).text == "0123456789" * 2
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 @pytest.mark.parametrize("worker", ["EpollWorker", "PortableWorker"])
