@@ -31,8 +31,7 @@ HERE = Path(__file__).resolve().parent
 
 def main() -> None:
     options = parse()
-    if shutil.which("wrk") is None:
-        raise SystemExit("wrk is missing; on Debian and Ubuntu: apt-get install wrk")
+    require_wrk()
     if not PEER_PYTHON.exists():
         raise SystemExit("The peer is not installed; `make bench-quick` does that.")
     scenarios = [one for one in SCENARIOS if one.is_quick or not options.quick]
@@ -49,6 +48,12 @@ def main() -> None:
         options.json.write_text(json.dumps(results.as_json(), indent=1) + "\n")
     if options.chart:
         options.chart.write_text(chart(results))
+
+
+def require_wrk() -> None:
+    """Stop with what to do where there is no wrk."""
+    if shutil.which("wrk") is None:
+        raise SystemExit("wrk is missing; on Debian and Ubuntu: apt-get install wrk")
 
 
 def parse() -> argparse.Namespace:

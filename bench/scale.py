@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from bench.compare import measure
+from bench.compare import measure, require_wrk
 from bench.scenarios import LIST, NEW, Scenario, by_users, on_tasks
 from bench.servers import Service, connected
 from taskapi import embedded
@@ -35,6 +35,7 @@ STRESS = Scenario("create", by_users(3, "POST", "/tasks", NEW), 256)
 
 def main() -> None:
     options = parse()
+    require_wrk()
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         url = stack.enter_context(embedded.running(scratch / "postgres"))

@@ -12,22 +12,22 @@ PostgreSQL needs to answer.
 
 from __future__ import annotations
 
-import select
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, Final, NamedTuple, NoReturn
 
 import psycopg2
 import structlog
 from flask import Flask, current_app
-from psycopg2.extensions import UNICODE, connection, new_type, register_type
 from sqlalchemy import ClauseElement, Engine, event
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import DisconnectionError, InvalidRequestError
+from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from taskapi.config import Settings
+from taskapi.connections import CONNECT_ARGS, replace_if_dead, set_up
 from taskapi.exceptions import (
     Busy,
     DatabaseNotReady,
@@ -69,12 +69,6 @@ class Actor(NamedTuple):
     session_id: str | None = None
 
 
-class _Connection(connection):
-    """A connection, and the names of the statements that have been prepared on it."""
-
-    prepared: set[str] | None = None
-
-
 class System:
     """Not a user but the service itself: log-in look-ups, migrations, maintenance."""
 
@@ -83,7 +77,6 @@ SYSTEM: Final = System()
 
 Row = dict[str, Any]
 """A row as JSON has it: ids are text, and times are RFC 3339 in UTC with microseconds."""
-
 
 Run = Callable[[ClauseElement], list[Row]]
 """Runs a statement of a transaction and returns its rows."""
@@ -98,35 +91,14 @@ def init_app(app: Flask, settings: Settings, prepare: Callable[[Engine], None]) 
         "max_overflow": 0,
         "pool_timeout": settings.pool_timeout,
         "pool_reset_on_return": None,  # Whatever begins a transaction here also ends it.
-        "connect_args": {
-            "application_name": "taskapi",
-            "client_encoding": "utf8",
-            "connect_timeout": 2,
-            "keepalives_idle": 30,
-            "tcp_user_timeout": 10_000,
-            "connection_factory": _Connection,
-        },
+        "connect_args": CONNECT_ARGS,
     }
     db.init_app(app)
     with app.app_context():
         engine = db.engine
     app.extensions["taskapi.database"] = _Gate(engine, prepare, settings.pool_timeout)
-
-    @event.listens_for(engine, "connect")
-    def set_up(connection: Any, _record: object) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SET statement_timeout = %s; SET lock_timeout = %s; SET timezone = 'UTC'; "
-                "SET idle_in_transaction_session_timeout = '30s'; "
-                # A plan that is kept must be one for large tables, however small they are yet.
-                "SET enable_seqscan = off; SET enable_bitmapscan = off",
-                (round(settings.statement_timeout * 1000), round(settings.lock_timeout * 1000)),
-            )
-        connection.prepared = set() if settings.prepare_statements else None
-        register_type(_UUID, connection)
-        register_type(_TIMESTAMPTZ, connection)
-
-    event.listen(engine, "checkout", _replace_if_dead)
+    event.listen(engine, "connect", partial(set_up, settings))
+    event.listen(engine, "checkout", replace_if_dead)
     event.listen(engine, "before_cursor_execute", _refuse_unless_system)
     event.listen(engine, "handle_error", _translate_what_is_wrapped)
 
@@ -272,27 +244,3 @@ def _refuse_unless_system(
 ) -> None:
     if context.execution_options.get("acting_as") is not SYSTEM:
         raise TypeError("A statement must say on whose behalf it runs; `execute` lets it.")
-
-
-def _replace_if_dead(connection: Any, _record: object, _proxy: object) -> None:
-    # A server that hung up has left its last word, or the end of the stream, to be read;
-    # a living one is silent between statements. Asking the socket costs no round trip.
-    poller = select.poll()
-    try:
-        poller.register(connection.fileno(), select.POLLIN)
-    except psycopg2.InterfaceError:
-        raise DisconnectionError from None
-    if poller.poll(0):
-        raise DisconnectionError
-
-
-def _to_rfc3339(text: Any, _cursor: object) -> str | None:
-    # 2026-11-20 09:30:00.25+00, in the time zone of our connections, which is UTC.
-    if text is None:
-        return None
-    seconds, _, fraction = text.removesuffix("+00").partition(".")
-    return f"{seconds[:10]}T{seconds[11:]}.{fraction:0<6}Z"
-
-
-_UUID: Final = new_type((2950,), "UUID", UNICODE)
-_TIMESTAMPTZ: Final = new_type((1184,), "TIMESTAMPTZ", _to_rfc3339)

@@ -159,9 +159,10 @@ class EpollWorker(PortableWorker):
             is_kept = self.handle(conn)
             while is_kept and conn.parser.unreader.buf.getvalue():
                 is_kept = self.handle(conn)  # The next request came together with this one.
-        except (Exception, SystemExit):
+        except (Exception, SystemExit) as error:  # noqa: BLE001 -- the thread goes on
             is_kept = False
-            log.exception("request_aborted")
+            name = type(error).__name__
+            log.error("request_aborted", error=name)  # noqa: TRY400 -- a trace may quote it
         if is_kept:
             self._await(conn, self._epoll.modify)
         else:

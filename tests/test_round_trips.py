@@ -193,6 +193,22 @@ def test_a_statement_is_prepared_once_for_a_connection(wired_app, wire):
     assert "UPDATE tasks" not in wire.messages[-1]
 
 
+def test_what_was_prepared_for_an_ended_session_serves_the_next(new_database):
+    app = create_app(make_settings(database_url=new_database("ended"), threads=1))
+    alice, bob = register(app, "alice@example.com"), register(app, "bob@example.com")
+    paths = [f"/tasks/{person.creates()['id']}" for person in (alice, bob)]
+    for _ in range(PREPARED_FROM):
+        assert alice.get(paths[0]).status_code == 200
+    assert alice.post("/auth/logout").status_code == 204
+    with app.app_context():
+        db.engine.dispose()  # The next connection has nothing prepared yet.
+
+    assert alice.get(paths[0]).status_code == 401
+    assert bob.get(paths[1]).status_code == 200
+    with app.app_context():
+        db.engine.dispose()
+
+
 def test_what_a_migration_has_made_stale_is_prepared_anew(new_database):
     app = create_app(make_settings(database_url=new_database("stale"), threads=1))
     alice = register(app, "alice@example.com")

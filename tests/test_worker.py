@@ -1,6 +1,7 @@
 """How workers keep connections: nothing sent is lost, and nobody waits for the idle."""
 
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -16,6 +17,9 @@ import requests
 from tests.service import ROOT, Caller, Service, free_port, running_service
 
 pytestmark = pytest.mark.service
+needs_epoll = pytest.mark.skipif(
+    not hasattr(select, "epoll"), reason="there is epoll on Linux only; gunicorn's own way serves"
+)
 
 GET = b"GET /health/live HTTP/1.1\r\nHost: taskapi\r\n\r\n"
 
@@ -75,6 +79,7 @@ def test_a_request_that_comes_in_pieces_is_answered(service):
         read_answers(connection, 1)
 
 
+@needs_epoll
 def test_who_says_nothing_keeps_nobody_waiting(service):
     silent = [connect(service) for _ in range(100)]
     started = time.monotonic()
@@ -112,6 +117,7 @@ def breaking_app(environ, start_response):
     yield b"0123456789"
 
 
+@needs_epoll
 def test_answers_that_break_off_cost_no_thread():
     port = free_port()
     options = ["--bind", f"127.0.0.1:{port}", "--threads", "2", "--config", "/dev/null"]
@@ -135,7 +141,9 @@ def test_answers_that_break_off_cost_no_thread():
         process.wait(20)
 
 
-@pytest.mark.parametrize("worker", ["EpollWorker", "PortableWorker"])
+@pytest.mark.parametrize(
+    "worker", [pytest.param("EpollWorker", marks=needs_epoll), "PortableWorker"]
+)
 def test_reloads_lose_no_request(tmp_path, worker):
     arguments = f"--worker-class taskapi.worker.{worker}"
     with running_service(tmp_path, THREADS="4", GUNICORN_CMD_ARGS=arguments) as service:
