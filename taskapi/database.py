@@ -15,6 +15,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, Final, NamedTuple, NoReturn
 
@@ -78,8 +79,15 @@ SYSTEM: Final = System()
 Row = dict[str, Any]
 """A row as JSON has it: ids are text, and times are RFC 3339 in UTC with microseconds."""
 
-Run = Callable[[ClauseElement], list[Row]]
-"""Runs a statement of a transaction and returns its rows."""
+
+class _Transaction(NamedTuple):
+    """What has begun on a connection, and on whose behalf."""
+
+    cursor: Any
+    acting_as: Actor | System
+
+
+_transaction: ContextVar[_Transaction | None] = ContextVar("transaction", default=None)
 
 
 def init_app(app: Flask, settings: Settings, prepare: Callable[[Engine], None]) -> None:
@@ -117,29 +125,56 @@ def execute(
     *,
     acting_as: Actor | System,
 ) -> list[Row]:
-    """Run one statement as a transaction of its own and return its rows.
+    """Run one statement and return its rows; outside of a `transaction` it is one by itself.
 
     Raises `SessionEnded` where the actor's session is over, `Unavailable` where the
     database is away, busy or not yet prepared.
     """
     who_asks = _say_who_asks(acting_as)
+    if begun := _transaction.get():
+        return _send(_joined(begun, acting_as), worded(statement), parameters)
     with _cursor() as cursor:
         return _send(cursor, worded(statement), parameters, who_asks)
 
 
 @contextmanager
-def transaction(*, acting_as: Actor | System) -> Iterator[Run]:
-    """Run several statements as one transaction, all of them on the same behalf."""
+def transaction(*, acting_as: Actor | System) -> Iterator[None]:
+    """Make one transaction of the statements that run inside, all of them on the same behalf.
+
+    Inside of another it is a part that can be undone by itself. Whatever raises, undoes.
+    """
     who_asks, who = _say_who_asks(acting_as)
+    if begun := _transaction.get():
+        with _undone_on_error(_joined(begun, acting_as), "SAVEPOINT part", "ROLLBACK TO part"):
+            yield
+        return
     with _cursor() as cursor:
+        token = _transaction.set(_Transaction(cursor, acting_as))
         try:
-            cursor.execute(f"BEGIN; {who_asks}", who)
-            yield lambda statement: _send(cursor, worded(statement))
-        except BaseException:
-            with suppress(psycopg2.Error):  # What went wrong first is what is told.
-                cursor.execute("ROLLBACK")
-            raise
+            with _undone_on_error(cursor, f"BEGIN; {who_asks}", "ROLLBACK", who):
+                yield
+        finally:
+            _transaction.reset(token)
         cursor.execute("COMMIT")
+
+
+def _joined(begun: _Transaction, acting_as: Actor | System) -> Any:
+    if acting_as != begun.acting_as:
+        raise TypeError("A transaction is on one behalf; this statement is on another.")
+    return begun.cursor
+
+
+@contextmanager
+def _undone_on_error(
+    cursor: Any, begin: str, undo: str, parameters: Mapping[str, Any] | None = None
+) -> Iterator[None]:
+    try:
+        cursor.execute(begin, parameters)
+        yield
+    except BaseException:
+        with suppress(psycopg2.Error):  # What went wrong first is what is told.
+            cursor.execute(undo)
+        raise
 
 
 def _say_who_asks(acting_as: Actor | System) -> tuple[str, dict[str, Any]]:

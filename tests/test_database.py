@@ -2,16 +2,17 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import psycopg2
 import pytest
+from psycopg2.errors import DivisionByZero
 from sqlalchemy import text
 
 from taskapi import create_app
 from taskapi.database import SYSTEM, Actor, execute, transaction
 from taskapi.exceptions import (
-    Busy,
     DatabaseNotReady,
     DatabaseUnavailable,
     SessionEnded,
@@ -48,9 +49,9 @@ def test_a_statement_that_does_not_say_for_whom_it_runs_is_never_sent(app, sql):
             execute(hidden, acting_as=None)  # type: ignore[arg-type]  # as a mistake would
         with (
             pytest.raises(TypeError, match="on whose behalf"),
-            transaction(acting_as=None) as run,  # type: ignore[arg-type]  # as a mistake would
+            transaction(acting_as=None),  # type: ignore[arg-type]  # as a mistake would
         ):
-            run(hidden)
+            execute(hidden, acting_as=SYSTEM)
 
     assert sql("SELECT * FROM users") == []
 
@@ -99,18 +100,41 @@ def test_a_user_id_may_hold_anything_that_text_may(app, sql):
 
 def test_a_transaction_is_all_or_nothing(app, sql):
     def fail_half_way():
-        with transaction(acting_as=SYSTEM) as run:
-            run(text("INSERT INTO users (id) VALUES ('half')"))
+        with transaction(acting_as=SYSTEM):
+            execute(text("INSERT INTO users (id) VALUES ('half')"), acting_as=SYSTEM)
             raise ZeroDivisionError
 
     with app.app_context(), pytest.raises(ZeroDivisionError):
         fail_half_way()
     assert sql("SELECT * FROM users") == []
 
-    with app.app_context(), transaction(acting_as=SYSTEM) as run:
-        run(text("INSERT INTO users (id) VALUES ('one')"))
-        run(text("INSERT INTO users (id) VALUES ('two')"))
+    with app.app_context(), transaction(acting_as=SYSTEM):
+        execute(text("INSERT INTO users (id) VALUES ('one')"), acting_as=SYSTEM)
+        execute(text("INSERT INTO users (id) VALUES ('two')"), acting_as=SYSTEM)
     assert len(sql("SELECT * FROM users")) == 2
+
+
+def test_a_part_of_a_transaction_can_be_undone_by_itself(app, sql):
+    def fail_half_way():
+        with transaction(acting_as=SYSTEM):
+            execute(text("INSERT INTO users (id) VALUES ('half')"), acting_as=SYSTEM)
+            execute(text("SELECT 1 / 0"), acting_as=SYSTEM)
+
+    with app.app_context(), transaction(acting_as=SYSTEM):
+        execute(text("INSERT INTO users (id) VALUES ('one')"), acting_as=SYSTEM)
+        with pytest.raises(DivisionByZero):
+            fail_half_way()
+        execute(text("INSERT INTO users (id) VALUES ('two')"), acting_as=SYSTEM)
+
+    assert sql("SELECT id FROM users ORDER BY id") == [{"id": "one"}, {"id": "two"}]
+
+
+def test_a_transaction_is_on_one_behalf(app, alice):
+    with app.app_context(), transaction(acting_as=alice.actor):
+        with pytest.raises(TypeError, match="on one behalf"):
+            execute(text("SELECT 1"), acting_as=SYSTEM)
+        with pytest.raises(TypeError, match="on one behalf"), transaction(acting_as=SYSTEM):
+            raise AssertionError
 
 
 def test_connections_that_died_are_replaced_without_a_failed_request(app, alice, sql):
@@ -159,9 +183,9 @@ def test_a_lock_that_takes_too_long_is_a_503(other_app):
     alice = register(app, "alice@example.com")
     task = alice.creates()
 
-    with app.app_context(), transaction(acting_as=SYSTEM) as run:
-        run(text("SELECT * FROM users FOR UPDATE"))
-        response = alice.patch(f"/tasks/{task['id']}", {"title": "a"})
+    with app.app_context(), transaction(acting_as=SYSTEM), ThreadPoolExecutor(1) as elsewhere:
+        execute(text("SELECT * FROM users FOR UPDATE"), acting_as=SYSTEM)
+        response = elsewhere.submit(alice.patch, f"/tasks/{task['id']}", {"title": "a"}).result()
 
     assert_problem(response, 503, "database_unavailable")
     assert response.headers["Retry-After"] == "1"
@@ -169,9 +193,12 @@ def test_a_lock_that_takes_too_long_is_a_503(other_app):
 
 def test_a_pool_that_is_used_up_is_a_503(other_app):
     app = other_app(threads=1, pool_timeout=0.1)
+    alice = register(app, "alice@example.com")
 
-    with app.app_context(), transaction(acting_as=SYSTEM), pytest.raises(Busy):
-        execute(text("SELECT 1"), acting_as=SYSTEM)
+    with app.app_context(), transaction(acting_as=SYSTEM), ThreadPoolExecutor(1) as elsewhere:
+        response = elsewhere.submit(alice.get, "/tasks").result()
+
+    assert_problem(response, 503, "busy")
 
 
 def test_without_a_database_everything_but_data_is_answered(other_app):

@@ -23,17 +23,18 @@ log = structlog.get_logger()
 def register(client: Client, email: str, password: str, name: str | None) -> dict[str, Any]:
     """Open an account and its first session. Raises `EmailTaken`."""
     password_hash = passwords.hash_password(password)
-    with transaction(acting_as=SYSTEM) as run:
-        added = run(
+    with transaction(acting_as=SYSTEM):
+        added = execute(
             insert(User)
             .values(id=str(uuid7()), email=email, name=name, password_hash=password_hash)
             .on_conflict_do_nothing(index_elements=[User.email])
-            .returning(*PROFILE)
+            .returning(*PROFILE),
+            acting_as=SYSTEM,
         )
         if not added:
             raise EmailTaken
         [user] = added
-        answer = open_session(run, client, user)
+        answer = open_session(client, user)
     log.info("user_registered", user_id=user["id"])
     return answer
 
@@ -75,17 +76,18 @@ def change_password(actor: Actor, client: Client, current_password: str, new_pas
     """
     mine = _confirm(actor, client, current_password)
     password_hash = passwords.hash_password(new_password)
-    with transaction(acting_as=SYSTEM) as run:
+    with transaction(acting_as=SYSTEM):
         statement = update(User).where(*mine).values(password_hash=password_hash)
-        if not run(statement.returning(User.id)):
+        if not execute(statement.returning(User.id), acting_as=SYSTEM):
             raise SessionEnded
-        run(
+        execute(
             update(Session)
             .where(
                 *(Session.user_id == actor.user_id, Session.id != actor.session_id),
                 Session.revoked_at.is_(None),
             )
-            .values(revoked_at=func.now())
+            .values(revoked_at=func.now()),
+            acting_as=SYSTEM,
         )
     log.info("password_changed", user_id=actor.user_id)
 

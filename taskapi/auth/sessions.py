@@ -13,7 +13,7 @@ from uuid_utils import uuid7
 from taskapi.auth import passwords, throttle, tokens
 from taskapi.auth.models import PROFILE, Session, User
 from taskapi.auth.schemas import normalise_email
-from taskapi.database import SYSTEM, Actor, Row, Run, execute, transaction
+from taskapi.database import SYSTEM, Actor, Row, execute, transaction
 from taskapi.exceptions import (
     Busy,
     CredentialsInvalid,
@@ -38,14 +38,14 @@ class Client(NamedTuple):
 def log_in(client: Client, email: str, password: str) -> dict[str, Any]:
     """Open a session. Raises `CredentialsInvalid`, as late for a stranger as for a friend."""
     user = authenticate(client, email, password)
-    with transaction(acting_as=SYSTEM) as run:
+    with transaction(acting_as=SYSTEM):
         # A password that is changed at this moment either waits for the new session and
         # ends it, or is seen here.
         is_unchanged = (User.id == user["id"], User.password_hash == user.pop("password_hash"))
         statement = select(User.id).where(*is_unchanged).with_for_update(read=True)
-        if not run(statement):
+        if not execute(statement, acting_as=SYSTEM):
             raise CredentialsInvalid
-        answer = open_session(run, client, user)
+        answer = open_session(client, user)
     log.info("logged_in", user_id=user["id"])
     return answer
 
@@ -104,10 +104,10 @@ def _renew_hash(user: Row, new_hash: str, password: str) -> None:
     user["password_hash"] = new_hash
 
 
-def open_session(run: Run, client: Client, user: Row) -> dict[str, Any]:
+def open_session(client: Client, user: Row) -> dict[str, Any]:
     """Add a session and return its tokens with the user's profile."""
     session_id, refresh_id = str(uuid7()), str(uuid7())
-    run(
+    execute(
         insert(Session).values(
             id=session_id,
             user_id=user["id"],
@@ -115,7 +115,8 @@ def open_session(run: Run, client: Client, user: Row) -> dict[str, Any]:
             device=client.device,
             address=client.address or None,
             expires_at=_session_end(),
-        )
+        ),
+        acting_as=SYSTEM,
     )
     return _token_pair(user, session_id, refresh_id)
 

@@ -17,7 +17,7 @@ from sqlalchemy import case, func, update
 from sqlalchemy.dialects.postgresql import insert
 
 from taskapi.auth.models import LoginAttempts
-from taskapi.database import SYSTEM, Run, execute, transaction
+from taskapi.database import SYSTEM, execute, transaction
 from taskapi.exceptions import TooManyAttempts
 
 FREE_FAILURES = 5
@@ -70,8 +70,8 @@ def admit(email: str, address: str, *, is_known: bool) -> None:
     `TooManyAttempts`, and then counts nothing.
     """
     subjects = _subjects(email, address)
-    with transaction(acting_as=SYSTEM) as run:
-        now, counts = _lock(run, subjects)
+    with transaction(acting_as=SYSTEM):
+        now, counts = _lock(subjects)
         wait = max(
             _wait_of_address(counts[subjects.address], now),
             _wait_of_email(
@@ -88,14 +88,15 @@ def admit(email: str, address: str, *, is_known: bool) -> None:
             if (count.counted_since + _MINUTE if subject == subjects.address else _end(count))
             <= now
         )
-        run(
+        execute(
             update(LoginAttempts)
             .where(LoginAttempts.subject.in_(subjects))
             .values(
                 attempts=case((begins_anew, 1), else_=LoginAttempts.attempts + 1),
                 counted_since=case((begins_anew, now), else_=LoginAttempts.counted_since),
                 last_at=now,
-            )
+            ),
+            acting_as=SYSTEM,
         )
 
 
@@ -135,9 +136,9 @@ def _subjects(email: str, address: str) -> Subjects:
     return Subjects(*(hashlib.sha256(kind.encode()).digest() for kind in kinds))
 
 
-def _lock(run: Run, subjects: Subjects) -> tuple[datetime, dict[bytes, Count]]:
+def _lock(subjects: Subjects) -> tuple[datetime, dict[bytes, Count]]:
     new = insert(LoginAttempts).values([{"subject": subject} for subject in sorted(subjects)])
-    rows = run(
+    rows = execute(
         # Nothing is changed; but an update locks the row, and returns it.
         new.on_conflict_do_update(
             index_elements=[LoginAttempts.subject], set_={"subject": new.excluded.subject}
@@ -145,7 +146,8 @@ def _lock(run: Run, subjects: Subjects) -> tuple[datetime, dict[bytes, Count]]:
             *(LoginAttempts.subject, LoginAttempts.attempts),
             *(LoginAttempts.counted_since, LoginAttempts.last_at),
             func.clock_timestamp().label("now"),
-        )
+        ),
+        acting_as=SYSTEM,
     )
     counts = {
         bytes(row["subject"]): Count(
