@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from taskapi import cors, database, errors, health, http, logs, openapi, schema
+from taskapi import cors, cursors, database, errors, health, http, logs, openapi, schema
 from taskapi.auth import commands, cookies, external, guard, passwords, tokens
 from taskapi.auth import routes as auth_routes
 from taskapi.config import Settings
@@ -19,6 +19,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or Settings.from_environment()
     app = http.App(__name__, static_folder=None)
     app.config["MIGRATE_ON_START"] = settings.migrate_on_start
+    app.config["TRASH_DAYS"] = settings.trash_days
 
     logs.configure(settings.log_format, settings.log_level)
     logs.init_app(app)
@@ -27,6 +28,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     database.init_app(app, settings, prepare=schema.prepare)
     migrate.init_app(app, db, directory=str(schema.MIGRATIONS), compare_server_default=True)
     cors.init_app(app, settings.cors_origins)
+    cursors.init_app(app, settings)
     guard.init_app(app, settings.auth_mode)
 
     if settings.auth_mode == "local":

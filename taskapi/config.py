@@ -79,6 +79,7 @@ class Settings:
     cors_origins: tuple[str, ...]
     web_concurrency: int
     threads: int
+    trash_days: int
     log_format: str
     log_level: str
 
@@ -129,6 +130,7 @@ class Settings:
                 "WEB_CONCURRENCY", max(2, os.cpu_count() or 1), validate=Range(1, 256)
             ),
             "threads": env.int("THREADS", 8, validate=Range(1, 256)),
+            "trash_days": env.int("TRASH_DAYS", 30, validate=Range(0, 3650)),
             "log_format": env.str(
                 "LOG_FORMAT",
                 "console" if sys.stderr.isatty() else "json",
@@ -145,7 +147,7 @@ class Settings:
         except EnvValidationError as error:
             problems = dict(error.error_messages)  # type: ignore[arg-type]  # sealed: a dict
         # A value that is wrong already is None or absent; what it must fit is asked later.
-        if values["auth_mode"] == "local" and database_url and not jwt_secret_key:
+        if database_url and not jwt_secret_key:
             problems.setdefault(
                 "JWT_SECRET_KEY", [f"is required with DATABASE_URL; {HOW_TO_MAKE_ONE}"]
             )

@@ -17,10 +17,13 @@ def init_app(app: Flask, origins: Sequence[str]) -> None:
             # As patterns, since flask-cors takes the brackets of an IPv6 address for one.
             "origins": [re.compile(re.escape(origin) + r"\Z") for origin in origins],
             "methods": ["GET", "POST", "PUT", "PATCH", "DELETE"],
-            "allow_headers": ["Authorization", "Content-Type", "X-Request-ID"],
+            "allow_headers": [
+                *("Authorization", "Content-Type", "X-Request-ID"),
+                *("Idempotency-Key", "If-Match", "If-None-Match"),
+            ],
             "expose_headers": [
                 *("ETag", "Location", "Link", "Retry-After", "X-Request-ID"),
-                *("RateLimit", "RateLimit-Policy"),
+                *("Idempotent-Replayed", "RateLimit", "RateLimit-Policy"),
             ],
             "max_age": 7200,
             "supports_credentials": True,  # For the cookie of /auth; origins are always named.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator
-from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 
@@ -23,7 +22,10 @@ _STATUSES: dict[type[TaskapiError], int] = {
     exceptions.Forbidden: 403,
     exceptions.NotFound: 404,
     exceptions.Conflict: 409,
+    exceptions.SyncReset: 410,
+    exceptions.TaskChanged: 412,
     exceptions.ValidationFailed: 422,
+    exceptions.IdempotencyKeyReused: 422,
     exceptions.TooManyAttempts: 429,
     exceptions.Unavailable: 503,
 }
@@ -56,7 +58,7 @@ def init_app(app: Flask) -> None:
 def catalogue() -> dict[str, tuple[int, str]]:
     """Every code that a problem may have, with its status and its usual sentence."""
     domain = {
-        kind.code: (_status_of(kind), kind.message)
+        kind.code: (status_of(kind), kind.message)
         for kind in _kinds_of(TaskapiError)
         if hasattr(kind, "code")
     }
@@ -84,7 +86,9 @@ def _kinds_of(base: type[TaskapiError]) -> Iterator[type[TaskapiError]]:
         yield from _kinds_of(kind)
 
 
-def _status_of(kind: type[TaskapiError]) -> int:
+def status_of(error: TaskapiError | type[TaskapiError]) -> int:
+    """Return the HTTP status that stands for an error."""
+    kind = error if isinstance(error, type) else type(error)
     return next(_STATUSES[base] for base in kind.__mro__ if base in _STATUSES)
 
 
@@ -97,10 +101,7 @@ def _answer(status: int, code: str, detail: str, **members: Any) -> Response:
 
 
 def _answer_domain_error(error: TaskapiError) -> Response:
-    members = {}
-    if isinstance(error, exceptions.ValidationFailed):
-        members["errors"] = [asdict(field_error) for field_error in error.errors]
-    response = _answer(_status_of(type(error)), error.code, str(error), **members)
+    response = _answer(status_of(error), error.code, str(error), **error.members)
     if isinstance(error, exceptions.Retryable):
         response.headers["Retry-After"] = str(error.retry_after)
     return response

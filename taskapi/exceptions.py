@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 class TaskapiError(Exception):
@@ -14,8 +15,10 @@ class TaskapiError(Exception):
     code: str
     message: str
 
-    def __init__(self, message: str | None = None) -> None:
+    def __init__(self, message: str | None = None, **members: Any) -> None:
         super().__init__(message or self.message)
+        self.members = members
+        """What else is to be told, by name."""
 
 
 class MalformedJSON(TaskapiError):
@@ -96,8 +99,28 @@ class SessionNotFound(NotFound):
     message = "You have no session with this id that is still open."
 
 
+class TrashedTaskNotFound(NotFound):
+    code = "trashed_task_not_found"
+    message = "There is no task with this id in your trash."
+
+
 class Conflict(TaskapiError):
     """What was asked for contradicts what is there."""
+
+
+class TaskInTrash(Conflict):
+    code = "task_in_trash"
+    message = "A task with this id is in your trash; restore it, or delete it there for good."
+
+
+class TaskExists(Conflict):
+    code = "task_exists"
+    message = "You have a task with this id already."
+
+
+class IdempotencyKeyInUse(Conflict):
+    code = "idempotency_key_in_use"
+    message = "A request with this Idempotency-Key is being answered; send it again in a moment."
 
 
 class EmailTaken(Conflict):
@@ -125,8 +148,29 @@ class ValidationFailed(TaskapiError):
     message = "Some of the input cannot be accepted; `errors` says what and where."
 
     def __init__(self, errors: list[FieldError]) -> None:
-        super().__init__()
+        super().__init__(errors=[asdict(error) for error in errors])
         self.errors = errors
+        self.errors = errors
+
+
+class IdempotencyKeyReused(TaskapiError):
+    code = "idempotency_key_reused"
+    message = "This Idempotency-Key was sent with another request; make a new one for each."
+
+
+class TaskChanged(TaskapiError):
+    """The task is not as the client thinks that it is; `current` is how it is."""
+
+    code = "precondition_failed"
+    message = "The task has been changed since you read it; `current` is how it is now."
+
+
+class SyncReset(TaskapiError):
+    code = "sync_reset"
+    message = (
+        "What has changed since this cursor is not known any more; throw your copy away and "
+        "begin again without `since`."
+    )
 
 
 class Retryable(TaskapiError):

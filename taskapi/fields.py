@@ -5,15 +5,24 @@ marshmallow's fields take "5" for 5 and "yes" for true, which hides a client's m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from marshmallow import RAISE, Schema, ValidationError, fields, pre_load, validates_schema
 
 from taskapi.exceptions import FieldError
 
+UUID_TEXT: Final = re.compile(
+    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE
+)
 _FORBIDDEN = "\x00"  # PostgreSQL's text has no place for it.
+_TIME: Final = re.compile(
+    r"\d{4}-\d\d-\d\d(?P<time>T\d\d:\d\d:\d\d(\.\d{1,9})?(?P<offset>Z|[+-]\d\d:\d\d)?)?",
+    re.ASCII | re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -141,6 +150,63 @@ class Boolean(Coded):
         if not isinstance(value, bool):
             raise self.make_error("wrong_type")
         return value
+
+
+class Choice(Coded):
+    """One of some words."""
+
+    default_error_messages = {"unknown": "This must be one of: {choices}."}
+
+    def __init__(self, choices: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.metadata = {"type": "string", "enum": list(choices), **self.metadata}
+        self.choices = choices
+
+    def _deserialize(self, value: Any, *_args: Any, **_kwargs: Any) -> str:
+        if value not in self.choices:
+            raise self.make_error("unknown", choices=", ".join(self.choices))
+        return str(value)
+
+
+class Time(Coded):
+    """A time as RFC 3339 writes it, with its offset from UTC."""
+
+    default_error_messages = {
+        "invalid": "This must be a time such as 2026-11-20T08:15:30Z.",
+        "date_alone": "This is a date; say the time as well, as in {date}T00:00:00Z.",
+        "no_offset": "This has no offset from UTC; add Z, or +01:00 (in a URL %2B01:00).",
+    }
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.metadata = {"type": "string", "format": "date-time", **self.metadata}
+
+    def _deserialize(self, value: Any, *_args: Any, **_kwargs: Any) -> datetime:
+        if not isinstance(value, str) or not (parts := _TIME.fullmatch(value)):
+            raise self.make_error("invalid")
+        if not parts["time"]:
+            raise self.make_error("date_alone", date=value)
+        if not parts["offset"]:
+            raise self.make_error("no_offset")
+        try:
+            return datetime.fromisoformat(value.upper()).astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise self.make_error("invalid") from None
+
+
+class Id(Coded):
+    """A UUID."""
+
+    default_error_messages = {"invalid": "This must be a UUID, as its text of 36 characters."}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.metadata = {"type": "string", "format": "uuid", **self.metadata}
+
+    def _deserialize(self, value: Any, *_args: Any, **_kwargs: Any) -> str:
+        if not isinstance(value, str) or not UUID_TEXT.fullmatch(value):
+            raise self.make_error("invalid")
+        return value.lower()
 
 
 class Input(Schema):

@@ -17,12 +17,12 @@ from werkzeug.routing import BaseConverter
 
 from taskapi.config import BODY_LIMIT, Settings
 from taskapi.exceptions import NotFound
+from taskapi.fields import UUID_TEXT
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _PRINTABLE = string.ascii_letters + string.digits + string.punctuation
-_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _DRAIN_LIMIT = 8 * 1024 * 1024  # bytes
 
 
@@ -129,7 +129,7 @@ def _forbid_guessing(response: Response) -> Response:
 
 def parse_id(text: str, missing: type[NotFound]) -> str:
     """Read an id from the path; a malformed one looks like one that is missing."""
-    if not _ID.fullmatch(text):
+    if not UUID_TEXT.fullmatch(text):
         raise missing
     return text.lower()
 

@@ -43,11 +43,13 @@ def answers(
     *,
     headers: Iterable[str] = (),
     problems: Iterable[str] = (),
+    conditions: Iterable[str] = (),
     unavailable: Schema | None = None,
 ) -> Callable[[View], View]:
     """Declare what a view answers, and the problems that are its own.
 
-    Those that follow from its token, its body and its query are added by themselves.
+    Those that follow from its token, its body, its query and its conditions are added by
+    themselves. `conditions` names the headers by which the request may be conditional.
     `unavailable` is what it answers instead of a problem while the database is away.
     """
 
@@ -57,6 +59,7 @@ def answers(
             "schema": schema,
             "headers": tuple(headers),
             "problems": tuple(problems),
+            "conditions": tuple(conditions),
             "unavailable": unavailable,
         }
         return view

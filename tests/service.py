@@ -51,6 +51,7 @@ def make_settings(**values: Any) -> Settings:
         "cors_origins": ("http://localhost:5173",),
         "web_concurrency": 2,
         "threads": 8,
+        "trash_days": 30,
         "log_format": "json",
         "log_level": "info",
     }

@@ -49,9 +49,9 @@ def test_an_operation_says_what_may_go_wrong(client):
     described = dict(operations(client))
 
     create = described["POST /tasks"]["responses"]
-    assert set(create) == {"201", "400", "401", "411", "413", "415", "422", "500", "503"}
+    assert set(create) == {"201", "400", "401", "409", "411", "413", "415", "422", "500", "503"}
     read = described["GET /tasks/{task_id}"]["responses"]
-    assert set(read) == {"200", "401", "404", "411", "413", "500", "503"}
+    assert set(read) == {"200", "304", "401", "404", "411", "413", "500", "503"}
     health = described["GET /health"]["responses"]["503"]["content"]
     assert health["application/json"]["example"]["status"] == "unhealthy"
     assert set(described["POST /auth/register"]["responses"]) >= {"201", "409", "422"}

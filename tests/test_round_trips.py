@@ -117,7 +117,7 @@ def fill(wire, user_id, count):
         cursor.execute(
             "INSERT INTO tasks (user_id, id, title, description, version)"
             # Ids rise as those of UUIDv7 do.
-            " SELECT %s, lpad(to_hex(n), 32, '0')::uuid, 'Task ' || n, 'Something', n"
+            " SELECT %s, lpad(to_hex(n), 32, '0')::uuid, 'Task ' || n, 'Something', 1000000 + n"
             " FROM generate_series(1, %s) AS n",
             (user_id, count),
         )
@@ -154,9 +154,10 @@ def test_a_request_touches_as_many_pages_however_many_tasks_and_users_there_are(
     assert of_few["get one"] <= 5
     assert of_few["list"] <= 10
     assert of_few["complete"] <= 30
-    for name, pages in of_many.items():
-        # A tree of a thousand times as many rows is one or two levels higher.
-        assert pages <= of_few[name] + 4, (name, of_few, of_many)
+    # A tree of a thousand times as many rows is one or two levels higher: one tree is read
+    # for one task or a list, and a change writes to all six.
+    for name, higher in (("get one", 4), ("list", 4), ("complete", 14)):
+        assert of_many[name] <= of_few[name] + higher, (name, of_few, of_many)
 
 
 def test_the_last_page_of_a_long_list_costs_what_the_first_does(wired_app, wire, pages_of):

@@ -27,7 +27,11 @@ ADDRESS_LENGTH = 45  # An IPv6 address with an IPv4 address inside.
 
 
 class User(Base):
-    """Somebody who owns tasks. `change_seq` numbers the changes of all that they own."""
+    """Somebody who owns tasks.
+
+    `change_seq` numbers the changes of all that they own; `feed_floor` is the number up to
+    which it is no longer known what was deleted.
+    """
 
     __tablename__ = "users"
 
@@ -36,6 +40,7 @@ class User(Base):
     name: Mapped[str | None] = mapped_column(String(NAME_LENGTH))
     password_hash: Mapped[str | None] = mapped_column(Text)
     change_seq: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    feed_floor: Mapped[int] = mapped_column(BigInteger, server_default="0")
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
     __table_args__ = (CheckConstraint("id <> ''", name="id_not_empty"),)

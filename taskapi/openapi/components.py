@@ -8,12 +8,24 @@ from flask import Flask
 
 from taskapi.auth.schemas import UserIdInPath
 from taskapi.config import VERSION
+from taskapi.cursors import EXAMPLE as EXAMPLE_CURSOR
+from taskapi.idempotency import KEY_LENGTH
 
 HEADERS: dict[str, dict[str, Any]] = {
     "ETag": {
         "description": "The task's version, quoted.",
         "schema": {"type": "string"},
         "example": '"42"',
+    },
+    "Link": {
+        "description": "The next page (RFC 8288), if there is one.",
+        "schema": {"type": "string"},
+        "example": f'</tasks?cursor={EXAMPLE_CURSOR}>; rel="next"',
+    },
+    "Idempotent-Replayed": {
+        "description": "That this is the first answer again (`Idempotency-Key`).",
+        "schema": {"type": "string", "enum": ["true"]},
+        "example": "true",
     },
     "Location": {
         "description": "The URL of the new task.",
@@ -40,6 +52,33 @@ HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string"},
         "example": "1",
     },
+}
+
+CONDITIONS: dict[str, dict[str, Any]] = {
+    "If-Match": {
+        "description": "Only if the task is as you read it: its `ETag`, or several; `*` if it "
+        "only must be there.",
+        "schema": {"type": "string"},
+        "example": '"42"',
+    },
+    "If-None-Match": {
+        "description": "Only if it is not what you have read already.",
+        "schema": {"type": "string"},
+        "example": '"41"',
+    },
+}
+
+IF_NEW = {
+    "description": "`*` creates the task, if there is none with this id.",
+    "schema": {"type": "string", "enum": ["*"]},
+    "example": "*",
+}
+
+IDEMPOTENCY_KEY = {
+    "description": "A name for this request, unique among yours. Sent again with it within 24 "
+    "hours, the request has no second effect and gets the first answer again.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": KEY_LENGTH},
+    "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
 }
 
 PATH_PARAMETERS = {

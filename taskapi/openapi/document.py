@@ -17,10 +17,14 @@ from werkzeug.routing import Rule
 from taskapi.config import VERSION
 from taskapi.errors import catalogue, problem_document
 from taskapi.fields import Input
+from taskapi.idempotency import is_repeatable
 from taskapi.openapi.components import (
+    CONDITIONS,
     DESCRIPTION,
     HEADERS,
     HEADERS_OF_PROBLEMS,
+    IDEMPOTENCY_KEY,
+    IF_NEW,
     INTRODUCTIONS,
     PATH_PARAMETERS,
     PROBLEM_SCHEMA,
@@ -28,6 +32,7 @@ from taskapi.openapi.components import (
     security_schemes,
 )
 from taskapi.operations import token_kind_of
+from taskapi.tasks.schemas import Task
 
 
 def build_document(app: Flask) -> dict[str, Any]:
@@ -103,6 +108,7 @@ def _operation(
         "security": [{name: []} for name in security[kind]],
         "responses": dict(_responses(mode, rule, view, accepts)),
     }
+    operation["parameters"] += _header_parameters(view)
     if description:
         operation["description"] = " ".join(description.split())
     if accepts["query"]:
@@ -116,19 +122,37 @@ def _operation(
     return operation
 
 
+def _header_parameters(view: Callable[..., Any]) -> Iterator[dict[str, Any]]:
+    conditions = view.answers["conditions"]  # type: ignore[attr-defined]
+    for name in conditions:
+        creates = name == "If-None-Match" and "If-Match" in conditions
+        yield {"in": "header", "name": name, **(IF_NEW if creates else CONDITIONS[name])}
+    if is_repeatable(view):
+        yield {"in": "header", "name": "Idempotency-Key", **IDEMPOTENCY_KEY}
+
+
 def _responses(
     mode: str, rule: Rule, view: Callable[..., Any], accepts: dict[str, Any]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     declared = view.answers  # type: ignore[attr-defined]
+    headers = [*declared["headers"], "X-Request-ID"]
+    headers += ["Idempotent-Replayed"] if is_repeatable(view) else []
     success: dict[str, Any] = {
         "description": "Done.",
-        "headers": {name: HEADERS[name] for name in (*declared["headers"], "X-Request-ID")},
+        "headers": {name: HEADERS[name] for name in headers},
     }
     if declared["schema"]:
         example = _example(declared["schema"])
         media = {"schema": declared["schema"], "example": example}
         success["content"] = {"application/json": media}
     yield str(declared["status"]), success
+    conditions = declared["conditions"]
+    if conditions == ("If-None-Match",):
+        read = {name: HEADERS[name] for name in ("ETag", "X-Request-ID")}
+        yield "304", {"description": "You have it already.", "headers": read}
+    elif "If-None-Match" in conditions:
+        created = {**success["headers"], "Location": HEADERS["Location"]}
+        yield "201", {**success, "description": "Created.", "headers": created}
 
     codes = list(declared["problems"])
     needs_token = mode != "path" and token_kind_of(view) is not None
@@ -139,7 +163,9 @@ def _responses(
         codes += ["user_mismatch"]
     if accepts["body"]:
         codes += ["malformed_json", "unsupported_media_type"]
-    if accepts["body"] or accepts["query"] or "user_id" in rule.arguments:
+    codes += ["precondition_failed"] if "If-Match" in conditions else []
+    codes += ["idempotency_key_in_use", "idempotency_key_reused"] if is_repeatable(view) else []
+    if accepts["body"] or accepts["query"] or "user_id" in rule.arguments or is_repeatable(view):
         codes += ["validation_failed"]
     codes += ["length_required", "body_too_large"]
     codes += ["internal_error", "database_unavailable", "database_not_ready", "busy"]
@@ -163,6 +189,8 @@ def _problem_response(status: int, codes: list[str]) -> dict[str, Any]:
         if code == "validation_failed":
             detail = "This field is required."
             members["errors"] = [{"pointer": "/title", "code": "required", "detail": detail}]
+        if code == "precondition_failed":
+            members["current"] = _example(Task())
         request_id = HEADERS["X-Request-ID"]["example"]
         document = problem_document(status, code, catalogue()[code][1], request_id, **members)
         examples[code] = {"value": document}

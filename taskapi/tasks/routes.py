@@ -7,23 +7,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 import orjson
 from flask import Blueprint, Response, g, request, stream_with_context
 
+from taskapi import cursors
+from taskapi.conditions import (
+    ListTag,
+    has_read,
+    not_modified,
+    tag,
+    wanted_versions,
+    wants_new,
+)
 from taskapi.database import Actor, Row
 from taskapi.exceptions import TaskNotFound
 from taskapi.http import json_response, no_content, parse_id
+from taskapi.idempotency import repeatable
 from taskapi.operations import accepts, answers
 from taskapi.tasks import service
+from taskapi.tasks.listing import Page, Place, Wanted, count_tasks, list_tasks
 from taskapi.tasks.schemas import (
     Completion,
+    DeletionQuery,
     Task,
     TaskInput,
     TaskList,
     TaskListQuery,
     TaskText,
-    encode_cursor,
 )
 
 blueprint = Blueprint("tasks", __name__, url_prefix="/tasks")
@@ -34,120 +46,185 @@ _BATCH = 500  # tasks that a list without pages holds in memory at a time
 
 @blueprint.get("")
 @accepts(query=TaskListQuery())
-@answers(200, TaskList())
-def list_tasks(query: dict[str, Any]) -> Any:
-    """List your tasks, newest first.
+@answers(200, TaskList(), headers=["ETag", "Link"], conditions=["If-None-Match"])
+def get_tasks(query: dict[str, Any]) -> Any:
+    """List your tasks: filtered, sorted, page by page.
 
-    `next_cursor` fetches the page that follows; it is null on the last one. A task that
-    exists from the first page to the last is on exactly one of them.
+    `next_cursor` fetches the page that follows, with the same filters and sort; it is null
+    on the last one, and `Link` has the URL. A task that exists from the first page to the
+    last, and is not changed meanwhile, is on exactly one of them.
     """
-    tasks, last = service.list_tasks(g.actor, query["limit"], query.get("cursor"))
-    return json_response({"tasks": tasks, "next_cursor": encode_cursor(last) if last else None})
+    wanted = _read_wishes(query)
+    scope = ("tasks", g.actor.user_id, wanted.sort, wanted.filters)
+    after = Place(*cursors.read(query["cursor"], "cursor", *scope)) if "cursor" in query else None
+    tags = ListTag(g.actor.user_id)
+    page = list_tasks(g.actor, wanted, query["limit"], after, tags.changes_read())
+    headers = {"ETag": tags.as_of(page.last_change)}
+    if page.tasks is None:
+        return not_modified(headers["ETag"])
+    answer: dict[str, Any] = {"tasks": page.tasks, "next_cursor": None}
+    if page.next:
+        answer["next_cursor"] = cursor = cursors.write([*page.next], *scope)
+        others = [item for item in request.args.items(multi=True) if item[0] != "cursor"]
+        target = urlencode([*others, ("cursor", cursor)])
+        headers["Link"] = f'<{request.script_root}{request.path}?{target}>; rel="next"'
+    if query.get("include"):
+        answer["total"] = count_tasks(g.actor, wanted)
+    return json_response(answer, 200, headers)
 
 
 @by_user.get("")
-@answers(200, Task(many=True))
+@answers(200, Task(many=True), headers=["ETag"], conditions=["If-None-Match"])
 def list_all_tasks() -> Any:
     """List all tasks of the user as one array, newest first."""
-    tasks, last = service.list_tasks(g.actor, _BATCH, None)
-    if last is None:
-        return tasks
+    tags = ListTag(g.actor.user_id)
+    page = list_tasks(g.actor, Wanted({}), _BATCH, None, tags.changes_read())
+    etag = tags.as_of(page.last_change)
+    if page.tasks is None:
+        return not_modified(etag)
+    if page.next is None:
+        return json_response(page.tasks, 200, {"ETag": etag})
     # What goes wrong with the first batch is a problem document; later it can only be an
     # array that does not end, which no client takes for whole.
-    array = stream_with_context(_write_array(g.actor, tasks, last))
-    return Response(array, mimetype="application/json")
+    array = stream_with_context(_write_array(g.actor, page))
+    return Response(array, headers={"ETag": etag}, mimetype="application/json")
 
 
 @blueprint.post("")
 @accepts(body=TaskInput())
+@repeatable
 @answers(201, Task(), headers=["ETag", "Location"])
 def create_task(body: dict[str, Any]) -> Any:
     """Create a task."""
-    return _create(body)
+    return _created(service.create_task(g.actor, body))
 
 
 @by_user.post("")
 @accepts(body=TaskText())
+@repeatable
 @answers(201, Task(), headers=["ETag", "Location"])
 def create_task_of_user(body: dict[str, Any]) -> Any:
     """Create a task; of its completion another request says."""
-    return _create(body)
+    return _created(service.create_task(g.actor, body))
 
 
 @blueprint.get("/<task_id>")
 @by_user.get("/<task_id>")
-@answers(200, Task(), headers=["ETag"], problems=["task_not_found"])
+@answers(
+    200,
+    Task(),
+    headers=["ETag"],
+    conditions=["If-None-Match"],
+    problems=["task_not_found"],
+)
 def get_task(task_id: str) -> Any:
     """Get one task."""
-    return _answer(service.get_task(g.actor, _parse(task_id)))
+    task = service.get_task(g.actor, _parse(task_id))
+    etag = tag(task["version"])
+    return not_modified(etag) if has_read(etag) else _answer(task)
 
 
 @blueprint.put("/<task_id>")
 @accepts(body=TaskInput())
-@answers(200, Task(), headers=["ETag"], problems=["task_not_found"])
+@answers(
+    200,
+    Task(),
+    headers=["ETag"],
+    conditions=["If-Match", "If-None-Match"],
+    problems=["task_not_found", "task_in_trash"],
+)
 def replace_task(task_id: str, body: dict[str, Any]) -> Any:
-    """Replace title and description.
+    """Replace title and description, or create a task under an id of your own.
 
     An absent description becomes null; `completed` and `order` stay unless they are sent.
+    With `If-None-Match: *` the task is created, if there is none with this id.
     """
-    return _answer(service.update_task(g.actor, _parse(task_id), body))
+    return _replace(task_id, body)
 
 
 @by_user.put("/<task_id>")
 @accepts(body=TaskText())
-@answers(200, Task(), headers=["ETag"], problems=["task_not_found"])
+@answers(
+    200,
+    Task(),
+    headers=["ETag"],
+    conditions=["If-Match", "If-None-Match"],
+    problems=["task_not_found", "task_in_trash"],
+)
 def replace_text(task_id: str, body: dict[str, Any]) -> Any:
-    """Replace title and description; an absent description becomes null."""
-    return _answer(service.update_task(g.actor, _parse(task_id), body))
+    """Replace title and description; an absent description becomes null.
+
+    With `If-None-Match: *` the task is created, if there is none with this id.
+    """
+    return _replace(task_id, body)
 
 
 @blueprint.patch("/<task_id>")
 @accepts(body=TaskInput(partial=True))
-@answers(200, Task(), headers=["ETag"], problems=["task_not_found"])
+@answers(200, Task(), headers=["ETag"], conditions=["If-Match"], problems=["task_not_found"])
 def patch_task(task_id: str, body: dict[str, Any]) -> Any:
     """Change some fields (JSON merge patch, RFC 7396): absent keeps, null clears."""
-    return _answer(service.update_task(g.actor, _parse(task_id), body))
+    return _answer(service.update_task(g.actor, _parse(task_id), body, wanted_versions()))
 
 
 @blueprint.patch("/<task_id>/complete")
 @by_user.patch("/<task_id>/complete")
 @accepts(body=Completion(), body_is_optional=True)
-@answers(200, Task(), headers=["ETag"], problems=["task_not_found"])
+@repeatable
+@answers(200, Task(), headers=["ETag"], conditions=["If-Match"], problems=["task_not_found"])
 def complete_task(task_id: str, body: dict[str, Any]) -> Any:
     """Complete or reopen a task.
 
     Without a body it flips; `{"completed": true}` sets it and is safe to send again.
     """
-    return _answer(service.complete_task(g.actor, _parse(task_id), body.get("completed")))
+    completed = body.get("completed")
+    return _answer(service.complete_task(g.actor, _parse(task_id), completed, wanted_versions()))
 
 
 @blueprint.delete("/<task_id>")
 @by_user.delete("/<task_id>")
-@answers(204, problems=["task_not_found"])
-def delete_task(task_id: str) -> Any:
-    """Delete a task."""
-    service.delete_task(g.actor, _parse(task_id))
+@accepts(query=DeletionQuery())
+@answers(204, conditions=["If-Match"], problems=["task_not_found"])
+def delete_task(task_id: str, query: dict[str, Any]) -> Any:
+    """Move a task to the trash, or with `permanent=true` delete it for good."""
+    permanent = query["permanent"]
+    service.delete_task(g.actor, _parse(task_id), wanted_versions(), for_good=permanent)
     return no_content()
 
 
-def _create(body: dict[str, Any]) -> Any:
-    task = service.create_task(g.actor, **body)
-    location = f"{request.script_root}{request.path}/{task['id']}"
-    return _answer(task, 201, {"Location": location})
+def _replace(task_id: str, body: dict[str, Any]) -> Response:
+    if wants_new():
+        return _created(service.create_task(g.actor, body, _parse(task_id)))
+    body = {"description": None, **body}
+    return _answer(service.update_task(g.actor, _parse(task_id), body, wanted_versions()))
+
+
+def _created(task: Row) -> Response:
+    path = request.path.removesuffix(f"/{task['id']}")
+    return _answer(task, 201, {"Location": f"{request.script_root}{path}/{task['id']}"})
 
 
 def _parse(task_id: str) -> str:
     return parse_id(task_id, TaskNotFound)
 
 
-def _write_array(actor: Actor, tasks: list[Row], last: str | None) -> Iterator[bytes]:
-    yield orjson.dumps(tasks)[:-1]
-    while last is not None:
-        tasks, last = service.list_tasks(actor, _BATCH, last)
-        if tasks:  # They may have been deleted meanwhile.
-            yield b"," + orjson.dumps(tasks)[1:-1]
-    yield b"]"
-
-
 def _answer(task: Row, status: int = 200, headers: Mapping[str, str] = {}) -> Response:
-    return json_response(task, status, {"ETag": f'"{task["version"]}"', **headers})
+    return json_response(task, status, {"ETag": tag(task["version"]), **headers})
+
+
+def _read_wishes(query: dict[str, Any]) -> Wanted:
+    filters = {name: value for name, value in query.items() if name.endswith(("_after", "_before"))}
+    if "completed" in query:
+        filters["completed" if query["completed"] else "open"] = True
+    if "q" in query:
+        filters["patterns"] = query["q"]
+    return Wanted(filters, query["sort"])
+
+
+def _write_array(actor: Actor, page: Page) -> Iterator[bytes]:
+    yield orjson.dumps(page.tasks)[:-1]
+    while page.next is not None:
+        page = list_tasks(actor, Wanted({}), _BATCH, page.next)
+        if page.tasks:  # They may have been deleted meanwhile.
+            yield b"," + orjson.dumps(page.tasks)[1:-1]
+    yield b"]"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Any
-from uuid import UUID
 
 from marshmallow import Schema, fields
 
 from taskapi.auth.schemas import EXAMPLE_TIME, EXAMPLE_USER_ID
-from taskapi.fields import Boolean, Coded, Input, Integer, Text
+from taskapi.fields import Boolean, Choice, Input, Integer, Text, Time
+from taskapi.tasks.listing import NEWEST_FIRST, SORTS
 from taskapi.tasks.models import DESCRIPTION_LENGTH, TITLE_LENGTH
+from taskapi.tasks.words import patterns
 
 SERVER_WRITTEN: tuple[str, ...] = (
     "id",
@@ -24,8 +23,9 @@ SERVER_WRITTEN: tuple[str, ...] = (
 """Accepted and ignored, so that a client may send back what it has read."""
 
 _INT32 = 2**31
-_CURSOR = "^[A-Za-z0-9_-]{21}[AQgw]$"  # 16 bytes in base64url: two bits remain of the last.
-_EXAMPLE_ID = "01936b2e-8f3a-7c41-9d52-3b1f0a6e4c77"
+SEARCH_LENGTH = 200
+CURSOR_LENGTH = 4000
+EXAMPLE_ID = "01936b2e-8f3a-7c41-9d52-3b1f0a6e4c77"
 
 
 class TaskText(Input):
@@ -62,38 +62,60 @@ class Completion(Input):
     completed = Boolean(metadata={"example": True})
 
 
-class Cursor(Coded):
-    """The place after the last task of a page, opaque to the client."""
+class Search(Text):
+    """Words to search for, each as the beginning of a word; loads what finds them."""
 
-    default_error_messages = {
-        "invalid": "This is not a cursor that this list gave out; start without one.",
-    }
+    default_error_messages = {"no_words": "There is no letter or digit in this to search for."}
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.metadata = {"type": "string", "pattern": _CURSOR, **self.metadata}
+        super().__init__(SEARCH_LENGTH, not_blank=True, **kwargs)
 
-    def _deserialize(self, value: Any, *_args: Any, **_kwargs: Any) -> str:
-        # The decoder itself would pass over characters that are not of its alphabet.
-        if not re.fullmatch(_CURSOR, value):
-            raise self.make_error("invalid")
-        return str(UUID(bytes=urlsafe_b64decode(value + "==")))
-
-
-def encode_cursor(task_id: str) -> str:
-    """Make the cursor of the page that follows this task."""
-    return urlsafe_b64encode(UUID(task_id).bytes).rstrip(b"=").decode()
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        found = patterns(super()._deserialize(value, *args, **kwargs) or "")
+        if not found:
+            raise self.make_error("no_words")
+        return found
 
 
-class TaskListQuery(Input):
+class PageQuery(Input):
     limit = Integer(1, 200, in_text=True, load_default=50)
-    cursor = Cursor()
+    cursor = Text(CURSOR_LENGTH, metadata={"description": "The `next_cursor` of the page before."})
+
+
+class TaskListQuery(PageQuery):
+    completed = Boolean(
+        in_text=True, metadata={"description": "Only completed, or only open ones."}
+    )
+    q = Search(
+        metadata={
+            "description": "Words in title and description, or their beginnings; case and "
+            "accents do not count."
+        }
+    )
+    created_after = Time()
+    created_before = Time()
+    updated_after = Time()
+    updated_before = Time()
+    completed_after = Time()
+    completed_before = Time()
+    sort = Choice(
+        SORTS,
+        load_default=NEWEST_FIRST,
+        metadata={"description": "`-` for descending. Open ones come last by `completed_at`."},
+    )
+    include = Choice(["total"], metadata={"description": "Count those of all pages as well."})
+
+
+class DeletionQuery(Input):
+    permanent = Boolean(
+        in_text=True, load_default=False, metadata={"description": "Past the trash, for good."}
+    )
 
 
 class Task(Schema):
     """A task as the service answers it."""
 
-    id = fields.UUID(required=True, metadata={"example": _EXAMPLE_ID})
+    id = fields.UUID(required=True, metadata={"example": EXAMPLE_ID})
     user_id = fields.String(required=True, metadata={"example": EXAMPLE_USER_ID})
     title = fields.String(required=True, metadata={"example": "Buy milk"})
     description = fields.String(
@@ -120,3 +142,4 @@ class TaskList(Schema):
         allow_none=True,
         metadata={"description": "null on the last page.", "example": None},
     )
+    total = fields.Integer(metadata={"description": "With `include=total`.", "minimum": 0})

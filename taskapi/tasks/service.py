@@ -1,213 +1,141 @@
-"""Tasks: the only place that touches their table.
+"""One task at a time: read, created, changed, deleted.
 
-Every write is one statement, which takes the next number of its owner's change counter
-before it touches a task: that number is the task's version, the counter's row lock makes
-the numbers commit in order, and no two writes can wait for each other in a circle. The time
-of the change is read behind the same lock, so that times follow versions.
-
-The statements are made once and sent with other values each time: making one takes longer
-than PostgreSQL does to answer it.
+Where `versions` is given, a write takes place only if the task's version is one of them.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
-from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
-from sqlalchemy import (
-    BindParameter,
-    Boolean,
-    ClauseElement,
-    ColumnElement,
-    Delete,
-    Integer,
-    Update,
-    bindparam,
-    case,
-    delete,
-    func,
-    select,
-    update,
-)
-from sqlalchemy.dialects.postgresql import Insert, insert
+from flask import current_app
+from sqlalchemy import ClauseElement, select
 from uuid_utils import uuid7
 
-from taskapi.auth.models import User
 from taskapi.database import Actor, Row, execute
-from taskapi.exceptions import SessionEnded, TaskNotFound
-from taskapi.tasks.models import Task
+from taskapi.exceptions import SessionEnded, TaskChanged, TaskInTrash, TaskNotFound
+from taskapi.tasks import sql
+from taskapi.tasks.models import TrashedTask
+from taskapi.tasks.words import folded
 
 log = structlog.get_logger()
 
 
-class Change(NamedTuple):
-    """The number of a change among those of its owner, and when it was its turn."""
-
-    number: ColumnElement[int]
-    time: ColumnElement[datetime]
-
-
-def list_tasks(actor: Actor, limit: int, after: str | None) -> tuple[list[Row], str | None]:
-    """Return a page of the newest tasks, and the task that the next page comes after."""
-    values = {"owner": actor.user_id, "count": limit + 1, "after": after}
-    statement = _FIRST_PAGE if after is None else _NEXT_PAGE
-    tasks = execute(statement, values, acting_as=actor)
-    there_is_more = len(tasks) > limit
-    return tasks[:limit], tasks[limit - 1]["id"] if there_is_more else None
-
-
 def get_task(actor: Actor, task_id: str) -> Row:
     """Return one task. Raises `TaskNotFound`."""
-    values = {"owner": actor.user_id, "task": task_id}
-    return _the_only(execute(_GET, values, acting_as=actor))
+    found = execute(sql.GET, {"owner": actor.user_id, "task": task_id}, acting_as=actor)
+    if not found:
+        raise TaskNotFound
+    return found[0]
 
 
-def create_task(
-    actor: Actor,
-    title: str,
-    description: str | None = None,
-    completed: bool = False,
-    order: int = 0,
-) -> Row:
-    """Add a task. Raises `SessionEnded` where the account is being deleted at this moment."""
-    values = {
-        "owner": actor.user_id,
-        "new_id": str(uuid7()),
-        "new_title": title,
-        "new_description": description,
-        "new_completed": completed,
-        "new_order": order,
-    }
-    # Whose accounts are elsewhere has a row here from the first task on.
-    statement = _CREATE if actor.session_id else _CREATE_PERHAPS_THE_FIRST
+def create_task(actor: Actor, fields: dict[str, Any], named: str | None = None) -> Row:
+    """Add a task, under an id that the client has made or one of ours.
+
+    Raises `TaskChanged` where there is one with this id, `TaskInTrash`, and `SessionEnded`
+    where the account is being deleted at this moment.
+    """
+    task_id = named or str(uuid7())
+    statement = sql.creating(
+        perhaps_first=actor.session_id is None, named_by_client=named is not None
+    )
+    new = stored({"description": None, "completed": False, "order": 0, **fields})
+    values = {"owner": actor.user_id, "new_id": task_id, **_as_new(new)}
     created = execute(statement, values, acting_as=actor)
+    if not created and named:
+        refuse_taken_id(actor, named)
     if not created:
         raise SessionEnded
-    [task] = created
-    log.info("task_created", user_id=actor.user_id, task_id=task["id"])
-    return task
+    log.info("task_created", user_id=actor.user_id, task_id=task_id)
+    return created[0]
 
 
-def update_task(actor: Actor, task_id: str, changes: dict[str, Any]) -> Row:
-    """Change the fields that `changes` names, and no others. Raises `TaskNotFound`."""
+def refuse_taken_id(actor: Actor, task_id: str) -> None:
+    """Say why there can be no new task with this id. Raises `TaskChanged`, `TaskInTrash`."""
+    in_trash = select(TrashedTask.id).where(
+        TrashedTask.user_id == actor.user_id, TrashedTask.id == task_id
+    )
+    if execute(in_trash, acting_as=actor):
+        raise TaskInTrash
+    found = execute(sql.GET, {"owner": actor.user_id, "task": task_id}, acting_as=actor)
+    if found:
+        raise TaskChanged("You have a task with this id already.", current=found[0])
+
+
+def update_task(
+    actor: Actor, task_id: str, changes: dict[str, Any], versions: list[int] | None = None
+) -> Row:
+    """Change the fields that `changes` names, and no others.
+
+    Raises `TaskNotFound`, `TaskChanged`.
+    """
     if not changes:
-        return get_task(actor, task_id)
-    statement = _setting(frozenset(changes))
-    task = _change(actor, task_id, statement, {f"new_{name}": changes[name] for name in changes})
+        task = get_task(actor, task_id)
+        if versions is not None and task["version"] not in versions:
+            raise TaskChanged(current=task)
+        return task
+    new = stored(changes)
+    statement = sql.setting(frozenset(new), conditional=versions is not None)
+    task = _change(actor, task_id, statement, versions, _as_new(new))
     is_completion = "completed" in changes and task["completed"]
     _log_change(actor, task_id, is_completion=is_completion)
     return task
 
 
-def complete_task(actor: Actor, task_id: str, completed: bool | None) -> Row:
-    """Complete a task, reopen it, or with None do the other. Raises `TaskNotFound`."""
+def complete_task(
+    actor: Actor, task_id: str, completed: bool | None, versions: list[int] | None = None
+) -> Row:
+    """Complete a task, reopen it, or with None do the other.
+
+    Raises `TaskNotFound`, `TaskChanged`.
+    """
     if completed is not None:
-        return update_task(actor, task_id, {"completed": completed})
-    task = _change(actor, task_id, _FLIP, {})
+        return update_task(actor, task_id, {"completed": completed}, versions)
+    statement = sql.flipping(conditional=versions is not None)
+    task = _change(actor, task_id, statement, versions, {})
     _log_change(actor, task_id, is_completion=task["completed"])
     return task
 
 
-def delete_task(actor: Actor, task_id: str) -> None:
-    """Delete a task. Raises `TaskNotFound`."""
-    _change(actor, task_id, _DELETE, {})
-    log.info("task_deleted", user_id=actor.user_id, task_id=task_id)
+def delete_task(
+    actor: Actor, task_id: str, versions: list[int] | None = None, *, for_good: bool = False
+) -> None:
+    """Move a task to the trash, or delete it `for_good`. Raises `TaskNotFound`, `TaskChanged`."""
+    for_good = for_good or not current_app.config["TRASH_DAYS"]
+    statement = sql.deleting(conditional=versions is not None, for_good=for_good)
+    _change(actor, task_id, statement, versions, {})
+    log.info("task_deleted", user_id=actor.user_id, task_id=task_id, for_good=for_good)
 
 
-def _change(actor: Actor, task_id: str, statement: Update | Delete, values: dict[str, Any]) -> Row:
+def stored(fields: dict[str, Any]) -> dict[str, Any]:
+    """Add to a task's fields what is stored of their words."""
+    words = {
+        f"{name}_words": folded(fields[name]) for name in ("title", "description") if name in fields
+    }
+    return {**fields, **words}
+
+
+def _change(
+    actor: Actor,
+    task_id: str,
+    statement: ClauseElement,
+    versions: list[int] | None,
+    values: dict[str, Any],
+) -> Row:
     whose = {"owner": actor.user_id, "task": task_id}
-    return _the_only(execute(statement, {**whose, **values}, acting_as=actor))
-
-
-def _the_only(tasks: list[Row]) -> Row:
-    if not tasks:
+    expected = {} if versions is None else {"versions": versions}
+    changed = execute(statement, {**whose, **expected, **values}, acting_as=actor)
+    if not changed and versions is not None:
+        raise TaskChanged(current=get_task(actor, task_id))
+    if not changed:
         raise TaskNotFound
-    return tasks[0]
+    return changed[0]
+
+
+def _as_new(fields: dict[str, Any]) -> dict[str, Any]:
+    return {f"new_{name}": value for name, value in fields.items()}
 
 
 def _log_change(actor: Actor, task_id: str, *, is_completion: bool) -> None:
     event = "task_completed" if is_completion else "task_updated"
     log.info(event, user_id=actor.user_id, task_id=task_id)
-
-
-def _next_change(counted: Insert | Update) -> Change:
-    counter = counted.returning(User.change_seq, func.clock_timestamp().label("time")).cte(
-        "counter"
-    )
-    return Change(
-        select(counter.c.change_seq).scalar_subquery(), select(counter.c.time).scalar_subquery()
-    )
-
-
-def _new(name: str) -> BindParameter[Any]:
-    """Stand for the value that a column is to have."""
-    return bindparam(f"new_{name}", type_=Task.__table__.c[name].type)
-
-
-def _creating(change: Change) -> ClauseElement:
-    values = {
-        Task.id: _new("id"),
-        Task.user_id: bindparam("owner", type_=Task.user_id.type),
-        Task.title: _new("title"),
-        Task.description: _new("description"),
-        Task.completed_at: case((_NEW_COMPLETED, change.time)),
-        Task.order: _new("order"),
-        Task.created_at: change.time,
-        Task.updated_at: change.time,
-        Task.version: change.number,
-    }
-    # From the counter, so that whose account is being deleted at this moment adds nothing.
-    row = select(*values.values()).where(change.number.is_not(None))
-    return insert(Task).from_select(list(values), row).returning(*_COLUMNS)
-
-
-@cache
-def _setting(names: frozenset[str]) -> Update:
-    """Make the statement that sets these fields."""
-    values: dict[str, Any] = {name: _new(name) for name in names - {"completed"}}
-    if "completed" in names:
-        # A completed task keeps its first time.
-        first = func.coalesce(Task.completed_at, _CHANGE.time)
-        values["completed_at"] = case((_NEW_COMPLETED, first))
-    return _updating(values)
-
-
-def _updating(values: dict[str, Any]) -> Update:
-    return (
-        update(Task)
-        .where(*_IS_OWN)
-        .values(**values, updated_at=_CHANGE.time, version=_CHANGE.number)
-        .returning(*_COLUMNS)
-    )
-
-
-_COLUMNS = (
-    *(Task.id, Task.user_id, Task.title, Task.description),
-    *(Task.completed_at.is_not(None).label("completed"), Task.completed_at),
-    *(Task.order, Task.created_at, Task.updated_at, Task.version),
-)
-_NEW_COMPLETED = bindparam("new_completed", type_=Boolean())
-_IS_OWN = (Task.user_id == bindparam("owner"), Task.id == bindparam("task"))
-_CHANGE = _next_change(
-    update(User).where(User.id == bindparam("owner")).values(change_seq=User.change_seq + 1)
-)
-_FIRST_CHANGE = _next_change(
-    insert(User)
-    .values(id=bindparam("owner", type_=User.id.type), change_seq=1)
-    .on_conflict_do_update(index_elements=[User.id], set_={"change_seq": User.change_seq + 1})
-)
-
-_GET = select(*_COLUMNS).where(*_IS_OWN)
-_FIRST_PAGE = (
-    select(*_COLUMNS)
-    .where(Task.user_id == bindparam("owner"))
-    .order_by(Task.id.desc())
-    .limit(bindparam("count", type_=Integer()))
-)
-_NEXT_PAGE = _FIRST_PAGE.where(Task.id < bindparam("after"))
-_CREATE = _creating(_CHANGE)
-_CREATE_PERHAPS_THE_FIRST = _creating(_FIRST_CHANGE)
-_FLIP = _updating({"completed_at": case((Task.completed_at.is_(None), _CHANGE.time))})
-_DELETE = delete(Task).where(*_IS_OWN, _CHANGE.number.is_not(None)).returning(Task.id)

@@ -1,0 +1,146 @@
+"""The header Idempotency-Key: what is sent again is not done again.
+
+After the IETF's draft (draft-ietf-httpapi-idempotency-key-header). The first answer is
+stored in the transaction of its effect, so there is never one without the other, however the
+process ends. Keys are the user's own, and are forgotten after a day.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+
+import orjson
+from flask import Response, current_app, g, request
+from sqlalchemy import JSON, DateTime, ForeignKey, LargeBinary, SmallInteger, String, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from taskapi.auth.models import USER_ID_LENGTH
+from taskapi.database import Actor, Row, execute, transaction
+from taskapi.exceptions import (
+    IdempotencyKeyInUse,
+    IdempotencyKeyReused,
+    TaskapiError,
+    Unavailable,
+)
+from taskapi.extensions import Base
+from taskapi.fields import Input, Text
+from taskapi.operations import View, load
+
+KEY_LENGTH: Final = 255
+_KEPT_HEADERS: Final = ("Content-Type", "ETag", "Location")
+
+
+class IdempotencyKey(Base):
+    """The first answer to a request, which `fingerprint` tells from others."""
+
+    __tablename__ = "idempotency_keys"
+
+    user_id: Mapped[str] = mapped_column(
+        String(USER_ID_LENGTH), ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
+    )
+    key: Mapped[str] = mapped_column(String(KEY_LENGTH), primary_key=True)
+    fingerprint: Mapped[bytes] = mapped_column(LargeBinary)
+    status: Mapped[int] = mapped_column(SmallInteger)
+    headers: Mapped[dict[str, str]] = mapped_column(JSON)
+    body: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), index=True)
+
+
+class Headers(Input):
+    """What the header may say."""
+
+    key = Text(KEY_LENGTH, shortest=1, not_blank=True, data_key="Idempotency-Key")
+
+
+_HEADERS = Headers()
+
+# Reads what is stored only if nobody else is at it: whoever is first stores before letting go.
+_CLAIM = text("""
+    SELECT pg_try_advisory_xact_lock(:lock) AS is_ours, fingerprint, status, headers, body
+      FROM (SELECT) AS always
+      LEFT JOIN idempotency_keys
+        ON user_id = :owner AND key = :key AND created_at > now() - interval '1 day'
+""")
+# From the owner's row, which is there as soon as something has had an effect.
+_STORE = text("""
+    INSERT INTO idempotency_keys
+      (user_id, key, fingerprint, status, headers, body, created_at)
+    SELECT id, :key, :fingerprint, :status, :headers, :body, now() FROM users WHERE id = :owner
+    ON CONFLICT (user_id, key) DO UPDATE SET
+      fingerprint = excluded.fingerprint, status = excluded.status, headers = excluded.headers,
+      body = excluded.body, created_at = excluded.created_at
+    WHERE idempotency_keys.created_at <= now() - interval '1 day'
+    RETURNING key
+""")
+
+
+def repeatable(view: View) -> View:
+    """Let this view be called again with an Idempotency-Key, for one effect."""
+
+    @functools.wraps(view)
+    def repeated(**said: Any) -> Any:
+        if "HTTP_IDEMPOTENCY_KEY" not in request.environ:
+            return view(**said)
+        sent = {"Idempotency-Key": request.environ["HTTP_IDEMPOTENCY_KEY"]}
+        key = load(_HEADERS, sent, "/header")["key"]
+        return _answer_once(g.actor, key, _fingerprint(said), lambda: view(**said))
+
+    repeated.is_repeatable = True  # type: ignore[attr-defined]
+    return repeated  # type: ignore[return-value]
+
+
+def is_repeatable(view: Callable[..., Any]) -> bool:
+    """Whether this view takes an Idempotency-Key."""
+    return getattr(view, "is_repeatable", False)
+
+
+def _fingerprint(said: dict[str, Any]) -> bytes:
+    everything = [request.method, request.path, request.environ.get("HTTP_IF_MATCH"), said]
+    return hashlib.sha256(orjson.dumps(everything, option=orjson.OPT_SORT_KEYS)).digest()
+
+
+def _answer_once(actor: Actor, key: str, fingerprint: bytes, view: Callable[[], Any]) -> Response:
+    whose = {"owner": actor.user_id, "key": key}
+    lock = hashlib.sha256(f"{actor.user_id}\n{key}".encode()).digest()[:8]
+    claim = {**whose, "lock": int.from_bytes(lock, signed=True)}
+    with transaction(acting_as=actor):
+        [found] = execute(_CLAIM, claim, acting_as=actor)
+        if not found["is_ours"]:
+            raise IdempotencyKeyInUse
+        if found["status"] is not None:
+            return _replay(found, fingerprint)
+        try:
+            response = current_app.make_response(view())
+        except TaskapiError as refusal:
+            if isinstance(refusal, Unavailable):
+                raise
+            response = current_app.make_response(current_app.handle_user_exception(refusal))
+        answer = {
+            "fingerprint": fingerprint,
+            "status": response.status_code,
+            "headers": orjson.dumps(_kept_headers(response)).decode(),
+            "body": response.get_data(),
+        }
+        if not execute(_STORE, {**whose, **answer}, acting_as=actor) and response.status_code < 400:
+            # Somebody stored between our look and our lock: theirs is the first answer.
+            raise IdempotencyKeyInUse
+    return response
+
+
+def _replay(stored: Row, fingerprint: bytes) -> Response:
+    if bytes(stored["fingerprint"]) != fingerprint:
+        raise IdempotencyKeyReused
+    response = Response(bytes(stored["body"]), stored["status"])
+    del response.headers["Content-Type"]
+    response.headers.update(stored["headers"])
+    response.headers["Idempotent-Replayed"] = "true"
+    return response
+
+
+def _kept_headers(response: Response) -> dict[str, str]:
+    headers = response.headers
+    return {name: headers[name] for name in _KEPT_HEADERS if name in headers}

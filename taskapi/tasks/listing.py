@@ -1,0 +1,214 @@
+"""Lists of tasks: sought, sorted, and page by page.
+
+A page begins behind the last task of the one before (keyset pagination): an index leads
+there, so the last page costs what the first does. With it comes the number of the owner's
+last change, which says whether a client has the page already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    BindParameter,
+    ClauseElement,
+    ColumnElement,
+    DateTime,
+    Integer,
+    Select,
+    Text,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    true,
+    tuple_,
+    union_all,
+)
+
+from taskapi.auth.models import User
+from taskapi.database import Actor, Row, execute
+from taskapi.tasks.models import Task
+from taskapi.tasks.sql import COLUMNS, OWNER
+
+# Versions rise as `updated_at` does, and no two are the same.
+_KEYS: Final[dict[str, ColumnElement[Any]]] = {
+    "created_at": Task.__table__.c.created_at,
+    "updated_at": Task.__table__.c.version,
+    "completed_at": Task.__table__.c.completed_at,
+    "title": Task.__table__.c.title_key,
+    "order": Task.__table__.c.order,
+}
+SORTS: Final = tuple(sign + name for name in _KEYS for sign in ("", "-"))
+NEWEST_FIRST: Final = "-created_at"
+
+
+def _time(name: str) -> BindParameter[datetime]:
+    return bindparam(name, type_=DateTime(timezone=True))
+
+
+_SEARCHED: Final[ColumnElement[str]] = (
+    literal_column("' '") + Task.title_words + " " + Task.description_words
+)
+_AFTER_ID: Final = bindparam("after_id", type_=Task.id.type)
+_FILTERS: Final[dict[str, ColumnElement[bool]]] = {
+    "completed": Task.completed_at.is_not(None),
+    "open": Task.completed_at.is_(None),
+    # Asked before anything is sought: where nothing has changed, nothing is.
+    "known": select(User.change_seq).where(User.id == OWNER).scalar_subquery()
+    != func.all(bindparam("known", type_=ARRAY(BigInteger))),
+    "patterns": _SEARCHED.like(func.all(bindparam("patterns", type_=ARRAY(Text)))),
+    **{
+        f"{name}_{side}": column > _time(f"{name}_{side}")
+        if side == "after"
+        else column < _time(f"{name}_{side}")
+        for name, column in (
+            ("created", Task.created_at),
+            ("updated", Task.updated_at),
+            ("completed", Task.completed_at),
+        )
+        for side in ("after", "before")
+    },
+}
+
+
+class Wanted(NamedTuple):
+    """Which tasks, and in which order: names of `_FILTERS` with their values, one of `SORTS`."""
+
+    filters: dict[str, Any]
+    sort: str = NEWEST_FIRST
+
+
+class Place(NamedTuple):
+    """The last task of a page: what it is sorted by, and its id."""
+
+    key: Any
+    id: str
+
+
+class Page(NamedTuple):
+    """Some tasks in their order, and where the next ones begin, if there are any.
+
+    `tasks` is None where the owner has changed nothing since the changes that are `known`.
+    """
+
+    tasks: list[Row] | None
+    next: Place | None
+    last_change: int
+
+
+def list_tasks(
+    actor: Actor, wanted: Wanted, limit: int, after: Place | None, known: Sequence[int] = ()
+) -> Page:
+    """Return a page of the actor's tasks."""
+    filters = frozenset(wanted.filters) | ({"known"} if known else set())
+    statement = _page(wanted.sort, filters, _kind(after))
+    values = {
+        "owner": actor.user_id,
+        **({"known": list(known)} if known else {}),
+        "count": limit + 1,
+        **wanted.filters,
+        **({"after_key": after.key, "after_id": after.id} if after else {}),
+    }
+    rows = execute(statement, values, acting_as=actor)
+    # Whose accounts are elsewhere has no row here before their first task.
+    last_change = rows[0]["change_seq"] if rows else 0
+    if rows and rows[0]["id"] is None:
+        rows = []
+    keys = [(row.pop("change_seq"), row.pop("sort_key", None))[1] for row in rows]
+    if last_change in known:
+        return Page(None, None, last_change)
+    if len(rows) <= limit:
+        return Page(rows, None, last_change)
+    last = rows[limit - 1]
+    name = wanted.sort.removeprefix("-")
+    key = keys[limit - 1] if name == "title" else last[_KEYS[name].name]
+    return Page(rows[:limit], Place(key, last["id"]), last_change)
+
+
+def count_tasks(actor: Actor, wanted: Wanted) -> int:
+    """Return how many there are on all pages together."""
+    values = {"owner": actor.user_id, **wanted.filters}
+    [row] = execute(_total(frozenset(wanted.filters)), values, acting_as=actor)
+    return int(row["total"])
+
+
+def _kind(after: Place | None) -> str:
+    if after is None:
+        return "first"
+    return "after null" if after.key is None else "after value"
+
+
+@cache
+def _total(filters: frozenset[str]) -> ClauseElement:
+    return select(func.count().label("total")).select_from(Task).where(*_conditions(filters))
+
+
+@cache
+def _page(sort: str, filters: frozenset[str], kind: str) -> ClauseElement:
+    name = sort.removeprefix("-")
+    descending = sort != name
+    if name == "completed_at":
+        page = _nulls_last(filters, kind, descending=descending)
+        first_of_all = [page.c.part]
+    else:
+        page = _in_order(filters, _KEYS[name], kind, descending=descending).subquery("page")
+        first_of_all = []
+    keys = [*first_of_all, *(_turned([page.c.sort_key, page.c.id], descending=descending))]
+    hidden = {"part"} if name == "title" else {"part", "sort_key"}
+    return (
+        select(*(column for column in page.c if column.name not in hidden), User.change_seq)
+        .select_from(User)
+        .outerjoin(page, true())
+        .where(User.id == OWNER)
+        .order_by(*keys)
+    )
+
+
+def _in_order(
+    filters: frozenset[str], key: ColumnElement[Any], kind: str, *, descending: bool
+) -> Select[Any]:
+    here = tuple_(key, Task.id)
+    there = tuple_(
+        bindparam("after_key", type_=key.type), bindparam("after_id", type_=Task.id.type)
+    )
+    beyond = here < there if descending else here > there
+    return (
+        select(*COLUMNS, key.label("sort_key"))
+        .where(*_conditions(filters), *([] if kind == "first" else [beyond]))
+        .order_by(*_turned([key, Task.id], descending=descending))
+        .limit(bindparam("count", type_=Integer()))
+    )
+
+
+def _nulls_last(filters: frozenset[str], kind: str, *, descending: bool) -> Any:
+    """Put what has no such time behind what has one, both by the same index."""
+    key = _KEYS["completed_at"]
+    beyond = Task.id < _AFTER_ID if descending else Task.id > _AFTER_ID
+    without = (
+        select(*COLUMNS, key.label("sort_key"), literal_column("2", Integer).label("part"))
+        .where(*_conditions(filters), key.is_(None), *([beyond] if kind == "after null" else []))
+        .order_by(*_turned([key, Task.id], descending=descending))
+        .limit(bindparam("count", type_=Integer()))
+    )
+    if kind == "after null":
+        return without.subquery("page")
+    with_one = _in_order(filters, key, kind, descending=descending)
+    with_one = with_one.where(key.is_not(None)).add_columns(
+        literal_column("1", Integer).label("part")
+    )
+    both = union_all(with_one.subquery("with_one").select(), without.subquery("without").select())
+    return both.subquery("page")
+
+
+def _turned(keys: Sequence[Any], *, descending: bool) -> list[Any]:
+    return [key.desc() if descending else key.asc() for key in keys]
+
+
+def _conditions(filters: frozenset[str]) -> list[ColumnElement[bool]]:
+    return [Task.user_id == OWNER, *(_FILTERS[name] for name in sorted(filters))]

@@ -1,0 +1,190 @@
+"""The statements that write tasks.
+
+Each takes the next number of its owner's change counter before it touches a task: that
+number is the task's version, the counter's row lock makes the numbers commit in order, and
+no two writes can wait for each other in a circle. The time of the change is read behind the
+same lock, so that times follow versions.
+
+They are made once and sent with other values each time: making one takes longer than
+PostgreSQL does to answer it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import cache
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    BindParameter,
+    Boolean,
+    ClauseElement,
+    ColumnElement,
+    Update,
+    bindparam,
+    case,
+    delete,
+    func,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import Insert, insert
+
+from taskapi.auth.models import User
+from taskapi.tasks.models import Content, Task, Tombstone, TrashedTask
+
+
+class Change(NamedTuple):
+    """The number of a change among those of its owner, and when it was its turn."""
+
+    number: ColumnElement[int]
+    time: ColumnElement[datetime]
+
+
+def shown(kind: type[Content]) -> tuple[Any, ...]:
+    """Name what is shown of a task."""
+    return (
+        *(kind.id, kind.user_id, kind.title, kind.description),
+        *(kind.completed_at.is_not(None).label("completed"), kind.completed_at),
+        *(kind.order, kind.created_at, kind.updated_at, kind.version),
+    )
+
+
+COLUMNS = shown(Task)
+KEPT = (
+    *("user_id", "id", "title", "description", "title_words", "description_words"),
+    *("completed_at", "order", "created_at", "updated_at"),
+)
+"""What of a task is kept in the trash, and comes back from there."""
+
+OWNER = bindparam("owner", type_=Task.user_id.type)
+IS_OWN = (Task.user_id == OWNER, Task.id == bindparam("task"))
+_IS_MATCH = Task.version == func.any(bindparam("versions", type_=ARRAY(BigInteger)))
+_NEW_COMPLETED = bindparam("new_completed", type_=Boolean())
+
+
+def _next_change(counted: Insert | Update) -> Change:
+    counter = counted.returning(User.change_seq, func.clock_timestamp().label("time")).cte(
+        "counter"
+    )
+    return Change(
+        select(counter.c.change_seq).scalar_subquery(), select(counter.c.time).scalar_subquery()
+    )
+
+
+CHANGE = _next_change(
+    update(User).where(User.id == bindparam("owner")).values(change_seq=User.change_seq + 1)
+)
+# Whose accounts are elsewhere has a row here from the first task on.
+_FIRST_CHANGE = _next_change(
+    insert(User)
+    .values(id=OWNER, change_seq=1)
+    .on_conflict_do_update(index_elements=[User.id], set_={"change_seq": User.change_seq + 1})
+)
+
+
+def _new(name: str) -> BindParameter[Any]:
+    """Stand for the value that a column is to have."""
+    return bindparam(f"new_{name}", type_=Task.__table__.c[name].type)
+
+
+@cache
+def creating(*, perhaps_first: bool, named_by_client: bool) -> ClauseElement:
+    """Make the statement that adds a task; an id that is taken already adds nothing."""
+    change = _FIRST_CHANGE if perhaps_first else CHANGE
+    values = {
+        Task.id: _new("id"),
+        Task.user_id: OWNER,
+        Task.title: _new("title"),
+        Task.title_words: _new("title_words"),
+        Task.description: _new("description"),
+        Task.description_words: _new("description_words"),
+        Task.completed_at: case((_NEW_COMPLETED, change.time)),
+        Task.order: _new("order"),
+        Task.created_at: change.time,
+        Task.updated_at: change.time,
+        Task.version: change.number,
+    }
+    # From the counter, so that whose account is being deleted at this moment adds nothing.
+    row = select(*values.values()).where(change.number.is_not(None))
+    if named_by_client:
+        row = row.where(~_in_trash())
+    new = insert(Task).from_select(list(values), row)
+    if named_by_client:
+        new = new.on_conflict_do_nothing(index_elements=[Task.user_id, Task.id])
+    return new.returning(*COLUMNS)
+
+
+@cache
+def setting(names: frozenset[str], *, conditional: bool) -> Update:
+    """Make the statement that sets these columns, if the version is one of `versions`."""
+    values: dict[str, Any] = {name: _new(name) for name in names - {"completed"}}
+    if "completed" in names:
+        # A completed task keeps its first time.
+        first = func.coalesce(Task.completed_at, CHANGE.time)
+        values["completed_at"] = case((_NEW_COMPLETED, first))
+    return _updating(values, conditional=conditional)
+
+
+@cache
+def flipping(*, conditional: bool) -> Update:
+    """Make the statement that completes an open task and reopens a completed one."""
+    flipped = case((Task.completed_at.is_(None), CHANGE.time))
+    return _updating({"completed_at": flipped}, conditional=conditional)
+
+
+@cache
+def deleting(*, conditional: bool, for_good: bool) -> ClauseElement:
+    """Make the statement that moves a task to the trash, or deletes it for good."""
+    gone = (
+        delete(Task)
+        .where(*IS_OWN, *([_IS_MATCH] if conditional else []), CHANGE.number.is_not(None))
+        .returning(*(Task.__table__.c[name] for name in KEPT))
+        .cte("gone")
+    )
+    parts = burying(gone, CHANGE.number, CHANGE.time, for_good=for_good)
+    return select(gone.c.id).add_cte(*parts)
+
+
+def burying(
+    gone: Any, number: ColumnElement[int], time: ColumnElement[datetime], *, for_good: bool
+) -> list[Any]:
+    """Make the parts of a statement that keep what it has deleted."""
+    buried = insert(Tombstone).from_select(
+        ["user_id", "id", "version", "deleted_at"],
+        select(gone.c.user_id, gone.c.id, number, time),
+    )
+    parts = [_replacing(buried, ["version", "deleted_at"]).cte("buried")]
+    if not for_good:
+        kept = [*KEPT, "version", "deleted_at"]
+        trashed = insert(TrashedTask).from_select(
+            kept, select(*(gone.c[name] for name in KEPT), number, time)
+        )
+        # An id can be in the trash already only where somebody created it anew meanwhile.
+        parts.append(_replacing(trashed, kept[2:]).cte("trashed"))
+    return parts
+
+
+def _replacing(new: Insert, names: list[str]) -> Insert:
+    return new.on_conflict_do_update(
+        index_elements=["user_id", "id"], set_={name: new.excluded[name] for name in names}
+    )
+
+
+def _updating(values: dict[str, Any], *, conditional: bool) -> Update:
+    return (
+        update(Task)
+        .where(*IS_OWN, *([_IS_MATCH] if conditional else []))
+        .values(**values, updated_at=CHANGE.time, version=CHANGE.number)
+        .returning(*COLUMNS)
+    )
+
+
+def _in_trash() -> ColumnElement[bool]:
+    is_same = (TrashedTask.user_id == OWNER, TrashedTask.id == _new("id"))
+    return select(TrashedTask.id).where(*is_same).exists()
+
+
+GET = select(*COLUMNS).where(*IS_OWN)

@@ -1,0 +1,42 @@
+"""What a text is sought and sorted by: its words, without case and accents.
+
+PostgreSQL could fold them only with extensions and locales that not every server has, so it
+is done here, and what comes out is stored beside the text.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+
+# Letters that have no accent to lose but are typed without their stroke all the same.
+_STROKES: Final = str.maketrans(
+    {"ø": "o", "ł": "l", "đ": "d", "ħ": "h", "ŧ": "t", "ı": "i", "æ": "ae", "œ": "oe"}
+)
+
+# Scripts that put no space between words, and pictures: each character is a word.
+_ALONE: Final = "\u2600-\u27bf\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U0001f000-\U0002fa1f"
+_WORD: Final = re.compile(rf"[{_ALONE}]|[^\W_{_ALONE}]+")
+
+
+def words(text: str | None) -> list[str]:
+    """Return the words of a text as they are compared; "Crème Brûlée!" has creme and brulee."""
+    if not text:
+        return []
+    if not text.isascii():
+        decomposed = unicodedata.normalize("NFKD", text.casefold())
+        unaccented = (char for char in decomposed if unicodedata.category(char) != "Mn")
+        text = "".join(unaccented).translate(_STROKES)
+    return _WORD.findall(text.casefold())
+
+
+def folded(text: str | None) -> str:
+    """Return the words of a text as they are stored, with a space between them."""
+    return " ".join(words(text))
+
+
+def patterns(query: str) -> list[str]:
+    """Return the patterns of LIKE that find a space and the words' beginnings behind it."""
+    # No word has a character that means something to LIKE.
+    return [f"% {word}%" for word in words(query)]
