@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from flask import Flask
 
-from taskapi import cors, cursors, database, errors, health, http, logs, openapi, schema
+from taskapi import cli, cors, cursors, database, errors, health, http, logs, openapi, schema
 from taskapi.auth import commands, cookies, external, guard, passwords, tokens
 from taskapi.auth import routes as auth_routes
+from taskapi.changes import routes as change_routes
+from taskapi.changes import waiting
 from taskapi.config import Settings
 from taskapi.extensions import db, migrate
 from taskapi.tasks import routes as task_routes
+from taskapi.trash import purge
+from taskapi.trash import routes as trash_routes
 
 __all__ = ["create_app"]
 
@@ -30,18 +34,23 @@ def create_app(settings: Settings | None = None) -> Flask:
     cors.init_app(app, settings.cors_origins)
     cursors.init_app(app, settings)
     guard.init_app(app, settings.auth_mode)
+    waiting.init_app(app, settings)
+    cli.init_app(app, settings)
+    purge.init_app(app)
 
     if settings.auth_mode == "local":
         passwords.init_app(app, settings)
         tokens.init_app(app, settings)
         cookies.init_app(app, settings)
-        commands.init_app(app, settings)
+        commands.init_app(app)
         app.register_blueprint(auth_routes.blueprint)
     if settings.auth_mode == "external":
         external.init_app(app, settings)
         app.register_blueprint(auth_routes.outside)
     if settings.auth_mode != "path":
         app.register_blueprint(task_routes.blueprint)
+        app.register_blueprint(change_routes.blueprint)
+        app.register_blueprint(trash_routes.blueprint)
     app.register_blueprint(task_routes.by_user)
     app.register_blueprint(health.blueprint)
     app.register_blueprint(openapi.blueprint)

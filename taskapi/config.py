@@ -80,6 +80,7 @@ class Settings:
     web_concurrency: int
     threads: int
     trash_days: int
+    changes_wait_share: float
     log_format: str
     log_level: str
 
@@ -131,6 +132,7 @@ class Settings:
             ),
             "threads": env.int("THREADS", 8, validate=Range(1, 256)),
             "trash_days": env.int("TRASH_DAYS", 30, validate=Range(0, 3650)),
+            "changes_wait_share": env.float("CHANGES_WAIT_SHARE", 0.5, validate=Range(0, 0.9)),
             "log_format": env.str(
                 "LOG_FORMAT",
                 "console" if sys.stderr.isatty() else "json",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import urlsafe_b64encode
-from typing import Any, Final
+from typing import Any
 
 import orjson
 from flask import Flask, current_app
@@ -12,9 +12,6 @@ from itsdangerous import BadData, URLSafeSerializer
 
 from taskapi.config import Settings
 from taskapi.exceptions import FieldError, ValidationFailed
-
-EXAMPLE: Final = "WyJDVVM0dE5ZSiIsMTddrQ.nX2v0pDe3gQk7zYl5mWc"
-"""What a cursor looks like."""
 
 
 def init_app(app: Flask, settings: Settings) -> None:

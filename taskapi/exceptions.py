@@ -99,11 +99,6 @@ class SessionNotFound(NotFound):
     message = "You have no session with this id that is still open."
 
 
-class TrashedTaskNotFound(NotFound):
-    code = "trashed_task_not_found"
-    message = "There is no task with this id in your trash."
-
-
 class Conflict(TaskapiError):
     """What was asked for contradicts what is there."""
 

@@ -72,8 +72,13 @@ class Statement:
 
     @cached_property
     def _execution(self) -> str:
-        values = ", ".join(f"%({name})s" for name in self._places)
+        values = ", ".join(f"%({name})s{self._cast_of(name)}" for name in self._places)
         return f"EXECUTE {self._name}{values and f'({values})'}"
+
+    def _cast_of(self, name: str) -> str:
+        # An array of quoted values is one of text unless it is said; a single one is unknown.
+        kind = (self.types or {}).get(name, "")
+        return f"::{kind}" if kind.endswith("[]") else ""
 
 
 def worded(statement: ClauseElement) -> Statement:

@@ -48,6 +48,11 @@ class PortableWorker(ThreadWorker):  # type: ignore[misc]
     wrong, that is the body of a login.
     """
 
+    def handle_exit(self, signal_number: int, frame: Any) -> None:
+        """Finish what has begun, and let nobody wait any longer."""
+        super().handle_exit(signal_number, frame)
+        self.wsgi.extensions["taskapi.waiting"].close()
+
     def handle_error(self, _request: Any, client: Any, address: Any, error: Exception) -> None:
         """Refuse a request that could not be read."""
         status = 400 if isinstance(error, ParseException) else 500

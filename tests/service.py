@@ -52,6 +52,7 @@ def make_settings(**values: Any) -> Settings:
         "web_concurrency": 2,
         "threads": 8,
         "trash_days": 30,
+        "changes_wait_share": 0.5,
         "log_format": "json",
         "log_level": "info",
     }

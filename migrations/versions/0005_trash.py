@@ -42,6 +42,8 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_tombstones_user_id_version"), "tombstones", ["user_id", "version"], unique=True
     )
+    for table in ("trash", "tombstones"):
+        op.create_index(op.f(f"ix_{table}_deleted_at"), table, ["deleted_at"])
     op.add_column(
         "users", sa.Column("feed_floor", sa.BigInteger(), server_default="0", nullable=False)
     )

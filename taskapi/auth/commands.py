@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import IO, Any
 
 import click
 import orjson
-from flask import Flask, current_app
+from flask import Flask
 from flask.cli import AppGroup
 
-from taskapi import embedded
 from taskapi.auth import service, throttle
 from taskapi.auth.schemas import ImportedAccount, normalise_email
-from taskapi.config import Settings
-from taskapi.exceptions import TaskapiError, ValidationFailed
+from taskapi.cli import running_database
+from taskapi.exceptions import ValidationFailed
 from taskapi.operations import load
 
 _BATCH = 500  # accounts in one statement
@@ -26,9 +23,8 @@ _ACCOUNT = ImportedAccount()
 users = AppGroup("users", help="Manage the accounts.")
 
 
-def init_app(app: Flask, settings: Settings) -> None:
+def init_app(app: Flask) -> None:
     """Add the commands."""
-    app.extensions["taskapi.embedded"] = settings.embedded_postgres_dir
     app.cli.add_command(users)
 
 
@@ -46,7 +42,7 @@ def import_users(file: IO[bytes]) -> None:
     """
     batch: list[dict[str, Any]] = []
     refused = read = added = 0
-    with _database(), _progress(file) as progress:
+    with running_database(), _progress(file) as progress:
         for number, line in enumerate(file, start=1):
             progress.update(len(line))
             if not line.strip():
@@ -72,23 +68,9 @@ def import_users(file: IO[bytes]) -> None:
 @click.argument("email")
 def unlock(email: str) -> None:
     """Let EMAIL try to log in again after too many failures."""
-    with _database():
+    with running_database():
         throttle.unlock(normalise_email(email))
     click.echo("Done.")
-
-
-@contextmanager
-def _database() -> Iterator[None]:
-    """Keep the database running, and say in one line if that cannot be."""
-    directory = current_app.extensions["taskapi.embedded"]
-    try:
-        running: AbstractContextManager[object] = nullcontext()
-        if directory:
-            running = embedded.running(directory)
-        with running:
-            yield
-    except (embedded.EmbeddedPostgresError, TaskapiError) as error:
-        raise click.ClickException(str(error.__cause__ or error).strip()) from error
 
 
 def _progress(file: IO[bytes]) -> Any:

@@ -8,8 +8,8 @@ from flask import Flask
 
 from taskapi.auth.schemas import UserIdInPath
 from taskapi.config import VERSION
-from taskapi.cursors import EXAMPLE as EXAMPLE_CURSOR
 from taskapi.idempotency import KEY_LENGTH
+from taskapi.tasks.schemas import EXAMPLE_CURSOR
 
 HEADERS: dict[str, dict[str, Any]] = {
     "ETag": {

@@ -52,6 +52,8 @@ def build_document(app: Flask) -> dict[str, Any]:
         tags=[
             {"name": "auth", "description": "Accounts and sessions."},
             {"name": "tasks", "description": "Your tasks."},
+            {"name": "changes", "description": "What a device that was away has missed."},
+            {"name": "trash", "description": "What you deleted."},
             {"name": "tasks_by_user", "description": "The tasks of the user that the path names."},
             {"name": "service", "description": "The service itself."},
         ],

@@ -82,7 +82,7 @@ class TrashedTask(Content, Base):
 
     __tablename__ = "trash"
 
-    deleted_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    deleted_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), index=True)
 
     __table_args__ = (Index(None, "user_id", "deleted_at", "id"),)
 
@@ -92,6 +92,6 @@ class Tombstone(Owned, Base):
 
     __tablename__ = "tombstones"
 
-    deleted_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    deleted_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), index=True)
 
     __table_args__ = (Index(None, "user_id", "version", unique=True),)

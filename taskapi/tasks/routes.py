@@ -26,11 +26,13 @@ from taskapi.exceptions import TaskNotFound
 from taskapi.http import json_response, no_content, parse_id
 from taskapi.idempotency import repeatable
 from taskapi.operations import accepts, answers
-from taskapi.tasks import service
+from taskapi.tasks import moving, service
 from taskapi.tasks.listing import Page, Place, Wanted, count_tasks, list_tasks
 from taskapi.tasks.schemas import (
     Completion,
     DeletionQuery,
+    Move,
+    MovedTask,
     Task,
     TaskInput,
     TaskList,
@@ -179,6 +181,21 @@ def complete_task(task_id: str, body: dict[str, Any]) -> Any:
     """
     completed = body.get("completed")
     return _answer(service.complete_task(g.actor, _parse(task_id), completed, wanted_versions()))
+
+
+@blueprint.post("/<task_id>/move")
+@accepts(body=Move())
+@repeatable
+@answers(200, MovedTask(), headers=["ETag"], conditions=["If-Match"], problems=["task_not_found"])
+def move_task(task_id: str, body: dict[str, Any]) -> Any:
+    """Put a task before or after another one in the list by `sort=order`."""
+    before = "before" in body
+    anchor = body["before"] if before else body["after"]
+    task, renumbered = moving.move_task(
+        g.actor, _parse(task_id), anchor, before=before, versions=wanted_versions()
+    )
+    answer = {"task": task, "renumbered": renumbered}
+    return json_response(answer, 200, {"ETag": tag(task["version"])})
 
 
 @blueprint.delete("/<task_id>")

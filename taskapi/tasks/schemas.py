@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from marshmallow import Schema, fields
+from marshmallow import Schema, ValidationError, fields, validates_schema
 
 from taskapi.auth.schemas import EXAMPLE_TIME, EXAMPLE_USER_ID
-from taskapi.fields import Boolean, Choice, Input, Integer, Text, Time
+from taskapi.fields import Boolean, Choice, Fault, Id, Input, Integer, Text, Time
 from taskapi.tasks.listing import NEWEST_FIRST, SORTS
 from taskapi.tasks.models import DESCRIPTION_LENGTH, TITLE_LENGTH
 from taskapi.tasks.words import patterns
@@ -25,6 +25,8 @@ SERVER_WRITTEN: tuple[str, ...] = (
 _INT32 = 2**31
 SEARCH_LENGTH = 200
 CURSOR_LENGTH = 4000
+EXAMPLE_CURSOR = "WyJDVVM0dE5ZSiIsMTddrQ.nX2v0pDe3gQk7zYl5mWc"
+EXAMPLE_ANCHOR = "01936b2e-8a11-7d0e-b6a4-90f2c1d3e5b7"
 EXAMPLE_ID = "01936b2e-8f3a-7c41-9d52-3b1f0a6e4c77"
 
 
@@ -60,6 +62,21 @@ class Completion(Input):
     ignored = SERVER_WRITTEN
 
     completed = Boolean(metadata={"example": True})
+
+
+class Move(Input):
+    """Where to put a task: before or after another, one of the two."""
+
+    after = Id(
+        allow_none=True,
+        metadata={"description": "null: before all others.", "example": EXAMPLE_ANCHOR},
+    )
+    before = Id()
+
+    @validates_schema
+    def _one_of_two(self, data: dict[str, Any], **_kwargs: Any) -> None:
+        if len(data) != 1:
+            raise ValidationError([Fault("one_of_two", "Send either after or before.")])
 
 
 class Search(Text):
@@ -135,11 +152,23 @@ class Task(Schema):
     )
 
 
+NEXT_CURSOR = fields.String(
+    required=True,
+    allow_none=True,
+    metadata={"description": "null on the last page.", "example": None},
+)
+
+
+class MovedTask(Schema):
+    task = fields.Nested(Task, required=True)
+    renumbered = fields.List(
+        fields.Nested(Task),
+        required=True,
+        metadata={"description": "The others whose `order` had to change to make room."},
+    )
+
+
 class TaskList(Schema):
     tasks = fields.List(fields.Nested(Task), required=True)
-    next_cursor = fields.String(
-        required=True,
-        allow_none=True,
-        metadata={"description": "null on the last page.", "example": None},
-    )
+    next_cursor = NEXT_CURSOR
     total = fields.Integer(metadata={"description": "With `include=total`.", "minimum": 0})

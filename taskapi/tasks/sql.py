@@ -65,7 +65,22 @@ _IS_MATCH = Task.version == func.any(bindparam("versions", type_=ARRAY(BigIntege
 _NEW_COMPLETED = bindparam("new_completed", type_=Boolean())
 
 
-def _next_change(counted: Insert | Update) -> Change:
+def changing(by: Any = 1, *, perhaps_first: bool = False) -> Change:
+    """Count the changes of a statement; the number is that of the last of them.
+
+    Whose accounts are elsewhere has a row here from the first task on.
+    """
+    counted: Insert | Update = (
+        update(User).where(User.id == OWNER).values(change_seq=User.change_seq + by)
+    )
+    if perhaps_first:
+        counted = (
+            insert(User)
+            .values(id=OWNER, change_seq=by)
+            .on_conflict_do_update(
+                index_elements=[User.id], set_={"change_seq": User.change_seq + by}
+            )
+        )
     counter = counted.returning(User.change_seq, func.clock_timestamp().label("time")).cte(
         "counter"
     )
@@ -74,15 +89,7 @@ def _next_change(counted: Insert | Update) -> Change:
     )
 
 
-CHANGE = _next_change(
-    update(User).where(User.id == bindparam("owner")).values(change_seq=User.change_seq + 1)
-)
-# Whose accounts are elsewhere has a row here from the first task on.
-_FIRST_CHANGE = _next_change(
-    insert(User)
-    .values(id=OWNER, change_seq=1)
-    .on_conflict_do_update(index_elements=[User.id], set_={"change_seq": User.change_seq + 1})
-)
+CHANGE = changing()
 
 
 def _new(name: str) -> BindParameter[Any]:
@@ -93,7 +100,7 @@ def _new(name: str) -> BindParameter[Any]:
 @cache
 def creating(*, perhaps_first: bool, named_by_client: bool) -> ClauseElement:
     """Make the statement that adds a task; an id that is taken already adds nothing."""
-    change = _FIRST_CHANGE if perhaps_first else CHANGE
+    change = changing(perhaps_first=True) if perhaps_first else CHANGE
     values = {
         Task.id: _new("id"),
         Task.user_id: OWNER,

@@ -1,0 +1,1 @@
+"""The change feed: what a device that was away has missed."""

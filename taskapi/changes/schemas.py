@@ -1,0 +1,49 @@
+"""What JSON says of changes."""
+
+from __future__ import annotations
+
+from marshmallow import Schema, fields
+
+from taskapi.fields import Input, Integer, Text
+from taskapi.tasks.schemas import CURSOR_LENGTH, EXAMPLE_CURSOR, Task
+
+LONGEST_WAIT = 25  # seconds; proxies give up after 30 or 60
+
+
+class ChangesQuery(Input):
+    since = Text(
+        CURSOR_LENGTH,
+        metadata={"description": "The `next` of the answer before; without it all tasks come."},
+    )
+    limit = Integer(1, 1000, in_text=True, load_default=500)
+    wait = Integer(
+        0,
+        LONGEST_WAIT,
+        in_text=True,
+        load_default=0,
+        metadata={"description": "Seconds to wait for a change while there is none."},
+    )
+
+
+class Change(Schema):
+    """A task as it is now, or that it is gone."""
+
+    op = fields.String(required=True, metadata={"enum": ["upsert", "delete"], "example": "upsert"})
+    task = fields.Nested(Task, metadata={"description": "With `upsert`."})
+    id = fields.UUID(metadata={"description": "With `delete`."})
+    deleted_at = fields.DateTime(metadata={"description": "With `delete`."})
+
+
+class Changes(Schema):
+    changes = fields.List(
+        fields.Nested(Change),
+        required=True,
+        metadata={"description": "In the order in which they were made."},
+    )
+    next = fields.String(
+        required=True,
+        metadata={"description": "Where to go on, now or later.", "example": EXAMPLE_CURSOR},
+    )
+    has_more = fields.Boolean(
+        required=True, metadata={"description": "Whether to go on now.", "example": False}
+    )

@@ -1,0 +1,102 @@
+"""Waiting for a change without holding a connection to the database.
+
+One thread of the process asks for all who wait, a few times a second and only while
+somebody does: a statement for each look, however many wait. It works through PgBouncer,
+which LISTEN does not, and costs those who write nothing, which NOTIFY does.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Final
+
+from flask import Flask, current_app
+from sqlalchemy import ARRAY, String, bindparam, func, select
+
+from taskapi.auth.models import User
+from taskapi.config import Settings
+from taskapi.database import SYSTEM, execute
+from taskapi.exceptions import Unavailable
+
+_PAUSE: Final = 0.25  # seconds between two looks
+_COUNTERS = select(User.id, User.change_seq).where(
+    User.id == func.any(bindparam("owners", type_=ARRAY(String)))
+)
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Provide seats for a share of the threads; the others go on answering."""
+    seats = int(settings.threads * settings.changes_wait_share)
+    app.extensions["taskapi.waiting"] = WaitingRoom(app, seats)
+
+
+def wait_for_change(user_id: str, known: int, seconds: float) -> bool:
+    """Wait until this owner has changed something after the change `known`.
+
+    Return whether they may have; False where the time is over, or where no seat is free.
+    """
+    room: WaitingRoom = current_app.extensions["taskapi.waiting"]
+    return room.wait(user_id, known, seconds)
+
+
+class _Waiter:
+    def __init__(self, user_id: str, known: int) -> None:
+        self.user_id = user_id
+        self.known = known
+        self.is_called = threading.Event()
+
+
+class WaitingRoom:
+    """Whoever waits in this process, and the thread that looks for them."""
+
+    def __init__(self, app: Flask, seats: int) -> None:
+        self._app = app
+        self._seats = seats
+        self._lock = threading.Lock()
+        self._waiters: set[_Waiter] = set()
+        self._is_looking = False
+        self._is_closed = False
+
+    def wait(self, user_id: str, known: int, seconds: float) -> bool:
+        """Wait as `wait_for_change` does."""
+        waiter = _Waiter(user_id, known)
+        with self._lock:
+            if self._is_closed or len(self._waiters) >= self._seats:
+                return False
+            self._waiters.add(waiter)
+            if not self._is_looking:
+                self._is_looking = True
+                threading.Thread(target=self._look, daemon=True).start()
+        try:
+            return waiter.is_called.wait(seconds)
+        finally:
+            with self._lock:
+                self._waiters.discard(waiter)
+
+    def close(self) -> None:
+        """Let all go, and nobody in: the process is about to end."""
+        self._is_closed = True
+        for waiter in tuple(self._waiters):
+            waiter.is_called.set()
+
+    def _look(self) -> None:
+        while True:
+            time.sleep(_PAUSE)
+            with self._lock:
+                if not self._waiters:
+                    self._is_looking = False
+                    return
+                waiters = tuple(self._waiters)
+            counters = self._ask({waiter.user_id for waiter in waiters})
+            for waiter in waiters:
+                if counters.get(waiter.user_id, 0) > waiter.known:
+                    waiter.is_called.set()
+
+    def _ask(self, owners: set[str]) -> dict[str, int]:
+        try:
+            with self._app.app_context():
+                rows = execute(_COUNTERS, {"owners": sorted(owners)}, acting_as=SYSTEM)
+        except Unavailable:
+            return {}  # They wait on, and hear of it when their time is over.
+        return {row["id"]: row["change_seq"] for row in rows}

@@ -1,0 +1,102 @@
+"""`flask tasks purge`: what nobody needs any more goes, a little at a time.
+
+The batches are small transactions, so that traffic goes on beside them, and each finds its
+own rows, so that it does no harm to stop it or to run it twice.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Final
+
+import click
+from flask import Flask, current_app
+from flask.cli import AppGroup
+from sqlalchemy import text
+
+from taskapi.cli import running_database
+from taskapi.database import SYSTEM, execute, transaction
+
+TOMBSTONE_DAYS: Final = 90
+_BATCH: Final = 1000  # rows
+
+tasks = AppGroup("tasks", help="Look after the tasks.")
+
+_TRASH = "FROM trash WHERE deleted_at < now() - :days * interval '1 day'"
+_TOMBSTONES = "FROM tombstones WHERE deleted_at < now() - :days * interval '1 day'"
+_KEYS = "FROM idempotency_keys WHERE created_at < now() - :days * interval '1 day'"
+
+_DELETE_BATCH: Final = """
+    DELETE FROM {table} WHERE (user_id, {id}) IN (SELECT user_id, {id} {old} LIMIT :count)
+    RETURNING user_id
+"""
+# Their owners first, as every write does: then no two can wait for each other in a circle.
+_LOCK_OWNERS = text(f"""
+    SELECT id FROM users WHERE id IN (SELECT user_id {_TOMBSTONES} ORDER BY deleted_at LIMIT :count)
+     ORDER BY id FOR UPDATE
+""")
+_DELETE_TOMBSTONES = text(f"""
+    WITH gone AS (
+      DELETE FROM tombstones WHERE (user_id, id) IN (
+        SELECT user_id, id {_TOMBSTONES} AND user_id = ANY(:owners) LIMIT :count)
+      RETURNING user_id, version
+    ), floors AS (
+      UPDATE users SET feed_floor = greatest(feed_floor, latest)
+        FROM (SELECT user_id, max(version) AS latest FROM gone GROUP BY user_id) AS of_owner
+       WHERE users.id = of_owner.user_id
+    )
+    SELECT user_id FROM gone
+""")
+
+
+def init_app(app: Flask) -> None:
+    """Add the command."""
+    app.cli.add_command(tasks)
+
+
+@tasks.command()
+def purge() -> None:
+    """Delete for good what has been in the trash for TRASH_DAYS.
+
+    With it go the records of deletions after 90 days (a device that was away for longer
+    begins anew), and the answers kept for an Idempotency-Key after a day. It may run beside
+    traffic, be stopped, and run twice; once a day is enough.
+    """
+    days = current_app.config["TRASH_DAYS"]
+    with running_database():
+        total = _count(_TRASH, days) + _count(_TOMBSTONES, TOMBSTONE_DAYS) + _count(_KEYS, 1)
+        with click.progressbar(length=total, label="Purging", file=sys.stderr) as progress:
+            done = {"trash": 0, "tombstones": 0, "keys": 0}
+            for name, count in _purge(days):
+                done[name] += count
+                progress.update(count)
+    click.echo(
+        f"{done['trash']} tasks out of the trash, {done['tombstones']} records of deletions, "
+        f"{done['keys']} kept answers."
+    )
+
+
+def _purge(days: int) -> Iterator[tuple[str, int]]:
+    deletions = (
+        ("trash", _DELETE_BATCH.format(table="trash", id="id", old=_TRASH), days),
+        ("keys", _DELETE_BATCH.format(table="idempotency_keys", id="key", old=_KEYS), 1),
+    )
+    for name, statement, age in deletions:
+        while gone := execute(text(statement), {"days": age, "count": _BATCH}, acting_as=SYSTEM):
+            yield name, len(gone)
+    while gone_tombstones := _purge_tombstones():
+        yield "tombstones", gone_tombstones
+
+
+def _purge_tombstones() -> int:
+    values = {"days": TOMBSTONE_DAYS, "count": _BATCH}
+    with transaction(acting_as=SYSTEM):
+        owners = [row["id"] for row in execute(_LOCK_OWNERS, values, acting_as=SYSTEM)]
+        gone = execute(_DELETE_TOMBSTONES, {**values, "owners": owners}, acting_as=SYSTEM)
+    return len(gone)
+
+
+def _count(which: str, days: int) -> int:
+    [row] = execute(text(f"SELECT count(*) AS count {which}"), {"days": days}, acting_as=SYSTEM)
+    return int(row["count"])

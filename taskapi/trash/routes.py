@@ -1,0 +1,59 @@
+"""The trash of whoever the token belongs to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, g
+
+from taskapi import cursors
+from taskapi.conditions import tag
+from taskapi.exceptions import TaskNotFound
+from taskapi.http import json_response, no_content, parse_id
+from taskapi.idempotency import repeatable
+from taskapi.operations import accepts, answers
+from taskapi.tasks.schemas import PageQuery, Task
+from taskapi.trash import service
+from taskapi.trash.schemas import Trash
+
+blueprint = Blueprint("trash", __name__, url_prefix="/trash")
+
+
+@blueprint.get("")
+@accepts(query=PageQuery())
+@answers(200, Trash())
+def list_trash(query: dict[str, Any]) -> Any:
+    """List what you deleted, the last first."""
+    scope = ("trash", g.actor.user_id)
+    after = None
+    if "cursor" in query:
+        time, task_id = cursors.read(query["cursor"], "cursor", *scope)
+        after = (time, task_id)
+    tasks, last = service.list_trash(g.actor, query["limit"], after)
+    cursor = cursors.write([*last], *scope) if last else None
+    return json_response({"tasks": tasks, "next_cursor": cursor})
+
+
+@blueprint.post("/<task_id>/restore")
+@repeatable
+@answers(200, Task(), headers=["ETag"], problems=["task_not_found", "task_exists"])
+def restore_task(task_id: str) -> Any:
+    """Bring a task back, with its id, as a change that other devices learn of."""
+    task = service.restore_task(g.actor, parse_id(task_id, TaskNotFound))
+    return json_response(task, 200, {"ETag": tag(task["version"])})
+
+
+@blueprint.delete("/<task_id>")
+@answers(204, problems=["task_not_found"])
+def delete_for_good(task_id: str) -> Any:
+    """Delete a task for good."""
+    service.delete_for_good(g.actor, parse_id(task_id, TaskNotFound))
+    return no_content()
+
+
+@blueprint.delete("")
+@answers(204)
+def empty_trash() -> Any:
+    """Delete all that is in the trash, for good."""
+    service.empty_trash(g.actor)
+    return no_content()

@@ -1,0 +1,19 @@
+"""What JSON says of deleted tasks."""
+
+from __future__ import annotations
+
+from marshmallow import Schema, fields
+
+from taskapi.auth.schemas import EXAMPLE_TIME
+from taskapi.tasks.schemas import NEXT_CURSOR, Task
+
+
+class TrashedTask(Task):
+    """A deleted task; its version is the number of its deletion."""
+
+    deleted_at = fields.DateTime(required=True, metadata={"example": EXAMPLE_TIME})
+
+
+class Trash(Schema):
+    tasks = fields.List(fields.Nested(TrashedTask), required=True)
+    next_cursor = NEXT_CURSOR

@@ -1,0 +1,89 @@
+"""The trash: looked through, restored from, emptied."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import structlog
+from psycopg2.errors import UniqueViolation
+from sqlalchemy import ClauseElement, Integer, bindparam, delete, select, tuple_
+from sqlalchemy.dialects.postgresql import insert
+
+from taskapi.database import Actor, Row, execute
+from taskapi.exceptions import TaskExists, TaskNotFound
+from taskapi.tasks.models import Task, TrashedTask
+from taskapi.tasks.sql import CHANGE, COLUMNS, KEPT, OWNER, shown
+
+log = structlog.get_logger()
+
+
+def list_trash(
+    actor: Actor, limit: int, after: tuple[str, str] | None
+) -> tuple[list[Row], tuple[str, str] | None]:
+    """Return a page of what was deleted, the last first, and what the next page comes after."""
+    values = {"owner": actor.user_id, "count": limit + 1}
+    if after:
+        values |= {"after_time": after[0], "after_id": after[1]}
+    found = execute(_NEXT_PAGE if after else _FIRST_PAGE, values, acting_as=actor)
+    if len(found) <= limit:
+        return found, None
+    last = found[limit - 1]
+    return found[:limit], (last["deleted_at"], last["id"])
+
+
+def restore_task(actor: Actor, task_id: str) -> Row:
+    """Bring a task back, as a change of it. Raises `TaskNotFound`, `TaskExists`."""
+    try:
+        restored = execute(_RESTORE, {"owner": actor.user_id, "task": task_id}, acting_as=actor)
+    except UniqueViolation:
+        raise TaskExists from None
+    if not restored:
+        raise TaskNotFound(_NOT_HERE)
+    log.info("task_restored", user_id=actor.user_id, task_id=task_id)
+    return restored[0]
+
+
+def delete_for_good(actor: Actor, task_id: str) -> None:
+    """Delete a task out of the trash. Raises `TaskNotFound`."""
+    if not execute(_DELETE, {"owner": actor.user_id, "task": task_id}, acting_as=actor):
+        raise TaskNotFound(_NOT_HERE)
+    log.info("task_deleted_for_good", user_id=actor.user_id, task_id=task_id)
+
+
+def empty_trash(actor: Actor) -> None:
+    """Delete all that is in the trash."""
+    gone = execute(_EMPTY, {"owner": actor.user_id}, acting_as=actor)
+    log.info("trash_emptied", user_id=actor.user_id, tasks=len(gone))
+
+
+def _restoring() -> ClauseElement:
+    # The counter first, as every write does: then no two can wait for each other in a circle.
+    gone = (
+        delete(TrashedTask)
+        .where(*_IS_OWN, CHANGE.number.is_not(None))
+        .returning(*(TrashedTask.__table__.c[name] for name in KEPT))
+        .cte("gone")
+    )
+    values: dict[str, Any] = {name: gone.c[name] for name in KEPT}
+    values |= {"updated_at": CHANGE.time, "version": CHANGE.number}
+    return insert(Task).from_select(list(values), select(*values.values())).returning(*COLUMNS)
+
+
+_NOT_HERE: Final = "There is no task with this id in your trash."
+_IS_OWN = (TrashedTask.user_id == OWNER, TrashedTask.id == bindparam("task"))
+_FIRST_PAGE = (
+    select(*shown(TrashedTask), TrashedTask.deleted_at)
+    .where(TrashedTask.user_id == OWNER)
+    .order_by(TrashedTask.deleted_at.desc(), TrashedTask.id.desc())
+    .limit(bindparam("count", type_=Integer()))
+)
+_NEXT_PAGE = _FIRST_PAGE.where(
+    tuple_(TrashedTask.deleted_at, TrashedTask.id)
+    < tuple_(
+        bindparam("after_time", type_=TrashedTask.deleted_at.type),
+        bindparam("after_id", type_=TrashedTask.id.type),
+    )
+)
+_RESTORE = _restoring()
+_DELETE = delete(TrashedTask).where(*_IS_OWN).returning(TrashedTask.id)
+_EMPTY = delete(TrashedTask).where(TrashedTask.user_id == OWNER).returning(TrashedTask.id)
