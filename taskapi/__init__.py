@@ -7,11 +7,13 @@ from flask import Flask
 from taskapi import cli, cors, cursors, database, errors, health, http, logs, openapi, schema
 from taskapi.auth import commands, cookies, external, guard, passwords, tokens
 from taskapi.auth import routes as auth_routes
+from taskapi.batch import routes as batch_routes
 from taskapi.changes import routes as change_routes
 from taskapi.changes import waiting
 from taskapi.config import Settings
 from taskapi.extensions import db, migrate
 from taskapi.tasks import routes as task_routes
+from taskapi.transfer import routes as transfer_routes
 from taskapi.trash import purge
 from taskapi.trash import routes as trash_routes
 
@@ -49,7 +51,9 @@ def create_app(settings: Settings | None = None) -> Flask:
         app.register_blueprint(auth_routes.outside)
     if settings.auth_mode != "path":
         app.register_blueprint(task_routes.blueprint)
+        app.register_blueprint(batch_routes.blueprint)
         app.register_blueprint(change_routes.blueprint)
+        app.register_blueprint(transfer_routes.blueprint)
         app.register_blueprint(trash_routes.blueprint)
     app.register_blueprint(task_routes.by_user)
     app.register_blueprint(health.blueprint)

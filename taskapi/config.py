@@ -32,6 +32,9 @@ VERSION = "0.1.0"
 BODY_LIMIT = 64 * 1024
 """The longest request body that is read, in bytes."""
 
+IMPORT_LIMIT = 16 * 1024 * 1024
+"""The longest file of tasks that is read, in bytes."""
+
 _CLAIMS = {"EXTERNAL_JWT_ISSUER": "iss", "EXTERNAL_JWT_AUDIENCE": "aud"}
 _DEVELOPMENT_ORIGINS = [
     f"http://{host}:{port}" for host in ("localhost", "127.0.0.1") for port in (3000, 5173, 8080)

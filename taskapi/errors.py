@@ -13,7 +13,7 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from taskapi import exceptions
-from taskapi.config import BODY_LIMIT
+from taskapi.config import BODY_LIMIT, IMPORT_LIMIT
 from taskapi.exceptions import TaskapiError
 
 _STATUSES: dict[type[TaskapiError], int] = {
@@ -35,9 +35,17 @@ REFUSALS = {
     404: ("route_not_found", "There is nothing at this URL; GET / lists what there is."),
     405: ("method_not_allowed", "This URL does not take this method; `Allow` lists those it does."),
     411: ("length_required", "Send the body with a Content-Length, not chunked."),
-    413: ("body_too_large", f"The body is longer than {BODY_LIMIT} bytes; send less at once."),
+    413: (
+        "body_too_large",
+        f"The body is longer than {BODY_LIMIT} bytes (a file of tasks, than {IMPORT_LIMIT}); "
+        "send less at once.",
+    ),
     414: ("uri_too_long", "The URL is too long; send less in it."),
-    415: ("unsupported_media_type", "Send the body as JSON, with Content-Type: application/json."),
+    415: (
+        "unsupported_media_type",
+        "Send the body as JSON, with Content-Type: application/json (a file of tasks as "
+        "application/json, application/x-ndjson or text/csv).",
+    ),
     417: ("expectation_failed", "The header Expect can only ask for 100-continue."),
     431: ("headers_too_large", "The headers are too many or too long; send less in them."),
     500: ("internal_error", "Something went wrong here; the request id leads us to it."),
@@ -92,8 +100,14 @@ def status_of(error: TaskapiError | type[TaskapiError]) -> int:
     return next(_STATUSES[base] for base in kind.__mro__ if base in _STATUSES)
 
 
-def _answer(status: int, code: str, detail: str, **members: Any) -> Response:
-    document = problem_document(status, code, detail, g.request_id, **members)
+def describe(error: TaskapiError) -> dict[str, Any]:
+    """Say what went wrong within this request."""
+    status = status_of(error)
+    return problem_document(status, error.code, str(error), g.request_id, **error.members)
+
+
+def _answer(document: dict[str, Any]) -> Response:
+    status = document["status"]
     response = Response(orjson.dumps(document), status, mimetype="application/problem+json")
     if status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = 'Bearer realm="taskapi"'
@@ -101,14 +115,14 @@ def _answer(status: int, code: str, detail: str, **members: Any) -> Response:
 
 
 def _answer_domain_error(error: TaskapiError) -> Response:
-    response = _answer(status_of(error), error.code, str(error), **error.members)
+    response = _answer(describe(error))
     if isinstance(error, exceptions.Retryable):
         response.headers["Retry-After"] = str(error.retry_after)
     return response
 
 
 def _answer_refusal(error: HTTPException) -> Response:
-    response = _answer(error.code or 500, *REFUSALS.get(error.code or 500, REFUSALS[400]))
+    response = _refuse(error.code or 500)
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
     return response
@@ -123,4 +137,9 @@ def _answer_fault(error: Exception) -> Response:
         sqlstate=getattr(error, "pgcode", None),
         trace="".join(traceback.format_tb(error.__traceback__)),
     )
-    return _answer(500, *REFUSALS[500])
+    return _refuse(500)
+
+
+def _refuse(status: int) -> Response:
+    refusal = REFUSALS.get(status, REFUSALS[400])
+    return _answer(problem_document(status, *refusal, g.request_id))

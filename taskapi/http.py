@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 import orjson
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
 from flask.json.provider import JSONProvider
 from werkzeug.exceptions import LengthRequired, RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -18,6 +18,7 @@ from werkzeug.routing import BaseConverter
 from taskapi.config import BODY_LIMIT, Settings
 from taskapi.exceptions import NotFound
 from taskapi.fields import UUID_TEXT
+from taskapi.operations import body_limit_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -112,6 +113,10 @@ def _refuse_oversized() -> None:
         raise LengthRequired
     length = (request.content_length or 0) if "CONTENT_LENGTH" in environ else 0
     if length > BODY_LIMIT:
+        limit = body_limit_of(current_app.view_functions.get(request.endpoint or ""))
+        if length <= limit:
+            request.max_content_length = limit
+            return
         if length <= _DRAIN_LIMIT:
             # Whoever is still sending when the connection closes never reads the answer.
             while environ["wsgi.input"].read(BODY_LIMIT):

@@ -63,13 +63,14 @@ _CLAIM = text("""
     SELECT pg_try_advisory_xact_lock(:lock) AS is_ours, fingerprint, status, headers, body
       FROM (SELECT) AS always
       LEFT JOIN idempotency_keys
-        ON user_id = :owner AND key = :key AND created_at > now() - interval '1 day'
+        ON idempotency_keys.user_id = :owner AND key = :key
+       AND created_at > now() - interval '1 day'
 """)
 # From the owner's row, which is there as soon as something has had an effect.
 _STORE = text("""
     INSERT INTO idempotency_keys
       (user_id, key, fingerprint, status, headers, body, created_at)
-    SELECT id, :key, :fingerprint, :status, :headers, :body, now() FROM users WHERE id = :owner
+    SELECT id, :key, :fingerprint, :status, :headers, :body, now() FROM users WHERE users.id = :owner
     ON CONFLICT (user_id, key) DO UPDATE SET
       fingerprint = excluded.fingerprint, status = excluded.status, headers = excluded.headers,
       body = excluded.body, created_at = excluded.created_at
@@ -100,7 +101,8 @@ def is_repeatable(view: Callable[..., Any]) -> bool:
 
 def _fingerprint(said: dict[str, Any]) -> bytes:
     everything = [request.method, request.path, request.environ.get("HTTP_IF_MATCH"), said]
-    return hashlib.sha256(orjson.dumps(everything, option=orjson.OPT_SORT_KEYS)).digest()
+    written = orjson.dumps(everything, default=repr, option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(written).digest()
 
 
 def _answer_once(actor: Actor, key: str, fingerprint: bytes, view: Callable[[], Any]) -> Response:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 from flask import request
 from marshmallow import Schema, ValidationError
 from werkzeug.exceptions import UnsupportedMediaType
 
+from taskapi.config import BODY_LIMIT
 from taskapi.exceptions import MalformedJSON, ValidationFailed
 from taskapi.fields import field_errors
 
@@ -32,6 +33,12 @@ def takes_refresh_token(view: View) -> View:
     return view
 
 
+def body_limit_of(view: Callable[..., Any] | None) -> int:
+    """How many bytes of a body a view takes."""
+    upload = getattr(view, "accepts", {}).get("upload")
+    return upload.limit if upload else BODY_LIMIT
+
+
 def token_kind_of(view: Callable[..., Any]) -> str | None:
     """Which kind of token a view asks for; None where it is public."""
     return getattr(view, "token_kind", "access")
@@ -41,6 +48,7 @@ def answers(
     status: int,
     schema: Schema | None = None,
     *,
+    media: Mapping[str, Any] = {},
     headers: Iterable[str] = (),
     problems: Iterable[str] = (),
     conditions: Iterable[str] = (),
@@ -49,7 +57,8 @@ def answers(
     """Declare what a view answers, and the problems that are its own.
 
     Those that follow from its token, its body, its query and its conditions are added by
-    themselves. `conditions` names the headers by which the request may be conditional.
+    themselves. `media` are types that it answers besides JSON, with an example of each;
+    `conditions` names the headers by which the request may be conditional.
     `unavailable` is what it answers instead of a problem while the database is away.
     """
 
@@ -57,6 +66,7 @@ def answers(
         view.answers = {  # type: ignore[attr-defined]
             "status": status,
             "schema": schema,
+            "media": dict(media),
             "headers": tuple(headers),
             "problems": tuple(problems),
             "conditions": tuple(conditions),
@@ -67,12 +77,27 @@ def answers(
     return decorate
 
 
+class Upload(NamedTuple):
+    """A body that is a file: of at most so many bytes, and of one of these types.
+
+    `media` has an example for each media type.
+    """
+
+    limit: int
+    media: Mapping[str, Any]
+
+
 def accepts(
-    *, body: Schema | None = None, query: Schema | None = None, body_is_optional: bool = False
+    *,
+    body: Schema | None = None,
+    query: Schema | None = None,
+    body_is_optional: bool = False,
+    upload: Upload | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Let a view have what the request says, validated, as `body` and `query`.
 
-    What is documented is what validates: both come from these schemas.
+    What is documented is what validates: both come from these schemas. An `upload` is handed
+    on as it is, with its media type as `media`.
     """
 
     def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
@@ -83,12 +108,17 @@ def accepts(
             if body is not None:
                 empty = body_is_optional and not request.content_length
                 path["body"] = load(body, {} if empty else _parse_body())
+            if upload is not None:
+                if request.mimetype not in upload.media:
+                    raise UnsupportedMediaType
+                path |= {"body": request.get_data(cache=False), "media": request.mimetype}
             return view(**path)
 
         validated.accepts = {  # type: ignore[attr-defined]
             "body": body,
             "query": query,
             "body_is_optional": body_is_optional,
+            "upload": upload,
         }
         return validated
 

@@ -98,7 +98,8 @@ def _compile(statement: ClauseElement) -> Statement:
         if not (name in binds and binds[name].required)
     }
     types = {
-        name: bind.type.compile(dialect=_DIALECT)
+        # How it is compared is no part of a type.
+        name: bind.type.compile(dialect=_DIALECT).partition(" COLLATE")[0]
         for name, bind in binds.items()
         if not isinstance(bind.type, NullType)
     }

@@ -17,6 +17,11 @@ HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string"},
         "example": '"42"',
     },
+    "Content-Disposition": {
+        "description": "What a browser names the file.",
+        "schema": {"type": "string"},
+        "example": 'attachment; filename="tasks.json"',
+    },
     "Link": {
         "description": "The next page (RFC 8288), if there is one.",
         "schema": {"type": "string"},

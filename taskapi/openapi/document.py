@@ -52,7 +52,9 @@ def build_document(app: Flask) -> dict[str, Any]:
         tags=[
             {"name": "auth", "description": "Accounts and sessions."},
             {"name": "tasks", "description": "Your tasks."},
+            {"name": "batch", "description": "Many operations at once."},
             {"name": "changes", "description": "What a device that was away has missed."},
+            {"name": "transfer", "description": "All your tasks as a file."},
             {"name": "trash", "description": "What you deleted."},
             {"name": "tasks_by_user", "description": "The tasks of the user that the path names."},
             {"name": "service", "description": "The service itself."},
@@ -121,6 +123,9 @@ def _operation(
             "required": not accepts["body_is_optional"],
             "content": {"application/json": media},
         }
+    if upload := accepts.get("upload"):
+        content = {name: {"example": example} for name, example in upload.media.items()}
+        operation["requestBody"] = {"required": True, "content": content}
     return operation
 
 
@@ -147,6 +152,8 @@ def _responses(
         example = _example(declared["schema"])
         media = {"schema": declared["schema"], "example": example}
         success["content"] = {"application/json": media}
+        for name, text in declared["media"].items():
+            success["content"][name] = {"schema": {"type": "string"}, "example": text}
     yield str(declared["status"]), success
     conditions = declared["conditions"]
     if conditions == ("If-None-Match",):
@@ -164,7 +171,9 @@ def _responses(
     if needs_token and "user_id" in rule.arguments:
         codes += ["user_mismatch"]
     if accepts["body"]:
-        codes += ["malformed_json", "unsupported_media_type"]
+        codes += ["malformed_json"]
+    if accepts["body"] or accepts.get("upload"):
+        codes += ["unsupported_media_type"]
     codes += ["precondition_failed"] if "If-Match" in conditions else []
     codes += ["idempotency_key_in_use", "idempotency_key_reused"] if is_repeatable(view) else []
     if accepts["body"] or accepts["query"] or "user_id" in rule.arguments or is_repeatable(view):

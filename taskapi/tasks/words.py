@@ -16,7 +16,7 @@ _STROKES: Final = str.maketrans(
 )
 
 # Scripts that put no space between words, and pictures: each character is a word.
-_ALONE: Final = "\u2600-\u27bf\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U0001f000-\U0002fa1f"
+_ALONE: Final = "\u2300-\u23ff\u2600-\u27bf\u2b00-\u2bff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U0001f000-\U0002fa1f"
 _WORD: Final = re.compile(rf"[{_ALONE}]|[^\W_{_ALONE}]+")
 
 

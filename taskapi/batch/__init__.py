@@ -1,0 +1,1 @@
+"""Many operations on tasks in one request."""

@@ -1,0 +1,48 @@
+"""Many operations in one request, for whoever the token belongs to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, g
+
+from taskapi.batch.schemas import Batch, Operation, Results
+from taskapi.batch.service import Outcome, run_batch
+from taskapi.errors import describe
+from taskapi.exceptions import TaskapiError
+from taskapi.http import json_response
+from taskapi.idempotency import repeatable
+from taskapi.operations import accepts, answers
+
+blueprint = Blueprint("batch", __name__, url_prefix="/tasks/batch")
+
+
+@blueprint.post("")
+@accepts(body=Batch())
+@repeatable
+@answers(
+    207,
+    Results(),
+    problems=["task_not_found", "precondition_failed", "task_in_trash"],
+)
+def run_operations(body: dict[str, Any]) -> Any:
+    """Run up to 100 operations on tasks, in their order.
+
+    `create` (with an `id` of your own, if you like), `update` (as PATCH), `complete` (without
+    `data` it flips), `move` and `delete` (into the trash). Each is answered as if it had been
+    sent alone. With `atomic` all of them are done or none: then the first that cannot be is
+    the problem that is answered, with its `index`.
+    """
+    operations = body["operations"]
+    outcomes = run_batch(g.actor, operations, atomic=body["atomic"])
+    results = [_result(*pair) for pair in zip(operations, outcomes, strict=True)]
+    return json_response({"results": results}, 207)
+
+
+def _result(operation: Operation, outcome: Outcome) -> dict[str, Any]:
+    if isinstance(outcome, TaskapiError):
+        problem = describe(outcome)
+        return {"status": problem["status"], "problem": problem}
+    if outcome is None:
+        return {"status": 204}
+    return {"status": 201 if operation.op == "create" else 200, "task": outcome}

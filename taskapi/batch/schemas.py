@@ -1,0 +1,161 @@
+"""What JSON may say in a batch: each operation by itself is good or bad."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from marshmallow import Schema, fields
+
+from taskapi.exceptions import ValidationFailed
+from taskapi.fields import Boolean, Choice, Coded, Id, Input
+from taskapi.operations import load
+from taskapi.tasks.schemas import EXAMPLE_ID, Completion, Move, Task, TaskInput
+
+MOST: Final = 100  # operations
+
+
+class Operation(NamedTuple):
+    """An operation of a batch. Without an id a task gets one of ours."""
+
+    op: str
+    id: str | None
+    versions: list[int] | None
+    data: dict[str, Any]
+
+
+class Version(Coded):
+    """The version that a task must have: the number, or its ETag."""
+
+    default_error_messages = {
+        "invalid": 'This must be a version such as 42, or its ETag, "\\"42\\"".'
+    }
+
+    def _deserialize(self, value: Any, *_args: Any, **_kwargs: Any) -> list[int]:
+        digits = str(value).removeprefix("W/").strip('"') if type(value) in (int, str) else ""
+        if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
+            raise self.make_error("invalid")
+        return [int(digits)]
+
+
+class _Creating(Input):
+    op = Choice(["create"], required=True)
+    id = Id()
+    data = fields.Raw(required=True)
+
+
+class _Changing(Input):
+    op = Choice(["create", "update", "complete", "move", "delete"], required=True)
+    id = Id(required=True)
+    if_match = Version()
+    data = fields.Raw()
+
+
+_DATA: Final[dict[str, Schema]] = {
+    "create": TaskInput(),
+    "update": TaskInput(partial=True),
+    "complete": Completion(),
+    "move": Move(),
+    "delete": Input(),
+}
+_CREATING: Final = _Creating()
+_CHANGING: Final = _Changing()
+
+
+class Operations(Coded):
+    """Operations, and in the place of each that says what none can say, its `ValidationFailed`."""
+
+    default_error_messages = {
+        "wrong_type": "This must be a list of operations.",
+        "wrong_length": "This has {length} operations; 1 to {most} are allowed.",
+    }
+
+    def _deserialize(self, value: Any, *_args: Any, **_kwargs: Any) -> list[Any]:
+        if not isinstance(value, list):
+            raise self.make_error("wrong_type")
+        if not 1 <= len(value) <= MOST:
+            raise self.make_error("wrong_length", length=len(value), most=MOST)
+        return [_read(index, said) for index, said in enumerate(value)]
+
+
+def _read(index: int, said: Any) -> Operation | ValidationFailed:
+    where = f"/operations/{index}"
+    try:
+        is_creation = isinstance(said, Mapping) and said.get("op") == "create"
+        outer = load(_CREATING if is_creation else _CHANGING, said, where)
+        data = load(_DATA[outer["op"]], outer.get("data", {}), f"{where}/data")
+    except ValidationFailed as refusal:
+        return refusal
+    return Operation(outer["op"], outer.get("id"), outer.get("if_match"), data)
+
+
+def _described(op: str, required: list[str], data: dict[str, Any] | None) -> dict[str, Any]:
+    identified: dict[str, Any] = {"type": "string", "format": "uuid"}
+    properties: dict[str, Any] = {"op": {"type": "string", "enum": [op]}, "id": identified}
+    if op != "create":
+        properties["if_match"] = {
+            "description": "Only if the task has this version.",
+            "type": ["integer", "string"],
+            "minimum": 0,
+            "maximum": 10**17,
+            "pattern": '^(W/)?"?[0-9]{1,18}"?$',
+        }
+    if data:
+        properties["data"] = data
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": ["op", *required],
+        "additionalProperties": False,
+    }
+
+
+def _named(schema: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{schema}"}
+
+
+_EXAMPLE: Final = [
+    {"op": "create", "data": {"title": "Buy milk"}},
+    {"op": "complete", "id": EXAMPLE_ID, "data": {"completed": True}},
+]
+
+
+class Batch(Input):
+    atomic = Boolean(
+        load_default=False, metadata={"description": "All of them or none.", "example": False}
+    )
+    operations = Operations(
+        required=True,
+        metadata={
+            "type": "array",
+            "minItems": 1,
+            "maxItems": MOST,
+            "items": {
+                "oneOf": [
+                    _described("create", ["data"], _named("TaskInput")),
+                    _described("update", ["id", "data"], _named("TaskPatch")),
+                    _described("complete", ["id"], _named("Completion")),
+                    _described("move", ["id", "data"], _named("Move")),
+                    _described("delete", ["id"], None),
+                ]
+            },
+            "example": _EXAMPLE,
+        },
+    )
+
+
+class Result(Schema):
+    status = fields.Integer(
+        required=True,
+        metadata={"description": "As if it had been sent alone.", "example": 201},
+    )
+    task = fields.Nested(Task, metadata={"description": "As it is after the operation."})
+    problem = fields.Dict(metadata={"description": "Why the operation was refused."})
+
+
+class Results(Schema):
+    results = fields.List(
+        fields.Nested(Result),
+        required=True,
+        metadata={"description": "One for each operation, in the same order."},
+    )

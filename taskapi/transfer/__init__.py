@@ -1,0 +1,1 @@
+"""All tasks of somebody, out to a file and in from one."""

@@ -1,0 +1,75 @@
+"""Export and import, for whoever the token belongs to."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import Any
+
+from flask import Blueprint, Response, g, stream_with_context
+
+from taskapi.config import IMPORT_LIMIT
+from taskapi.http import json_response
+from taskapi.idempotency import repeatable
+from taskapi.operations import Upload, accepts, answers
+from taskapi.tasks.schemas import EXAMPLE_ID, Task
+from taskapi.transfer import formats
+from taskapi.transfer.schemas import ExportQuery, ImportQuery, ImportReport
+from taskapi.transfer.service import export_tasks, import_tasks
+
+blueprint = Blueprint("transfer", __name__, url_prefix="/tasks")
+
+_EXAMPLE_CSV = "id,title,description,completed\r\n" + EXAMPLE_ID + ",Buy milk,Oat,false\r\n"
+_UPLOAD = Upload(
+    IMPORT_LIMIT,
+    {
+        "application/x-ndjson": f'{{"id": "{EXAMPLE_ID}", "title": "Buy milk"}}\n',
+        "application/json": [{"id": EXAMPLE_ID, "title": "Buy milk"}],
+        "text/csv": _EXAMPLE_CSV,
+    },
+)
+
+
+@blueprint.get("/export")
+@accepts(query=ExportQuery())
+@answers(200, Task(many=True), media={"text/csv": _EXAMPLE_CSV}, headers=["Content-Disposition"])
+def export(query: dict[str, Any]) -> Any:
+    """Send all your tasks as a file, the oldest first.
+
+    As JSON it is an array with a task on each line. In CSV a text that a spreadsheet would
+    run as a formula has an apostrophe before it, which an import takes away again.
+    """
+    first, others = export_tasks(g.actor)
+    is_csv = query["format"] == "csv"
+    write = formats.write_csv if is_csv else formats.write_json
+    return Response(
+        stream_with_context(write(chain([first], others))),
+        content_type="text/csv; charset=utf-8" if is_csv else "application/json",
+        headers={"Content-Disposition": f'attachment; filename="tasks.{query["format"]}"'},
+    )
+
+
+@blueprint.post("/import")
+@accepts(query=ImportQuery(), upload=_UPLOAD)
+@repeatable
+@answers(200, ImportReport())
+def import_file(query: dict[str, Any], body: bytes, media: str) -> Any:
+    """Add up to 10,000 tasks from a file: an array, JSON lines, or CSV with a line of names.
+
+    Ids are kept, and so are `created_at` and `completed_at`; what is here already, or in the
+    trash, is left as it is, so importing twice changes nothing. A task that cannot be taken
+    is reported and stops nothing.
+    """
+    read = formats.read_csv if media == "text/csv" else formats.read_json
+    rows = import_tasks(g.actor, read(body), dry_run=query["dry_run"])
+    counts = dict.fromkeys(("created", "exists", "in_trash", "refused"), 0)
+    for row in rows:
+        counts[row["status"]] += 1
+    return json_response(
+        {
+            "dry_run": query["dry_run"],
+            "created": counts["created"],
+            "existing": counts["exists"] + counts["in_trash"],
+            "refused": counts["refused"],
+            "rows": rows,
+        }
+    )

@@ -1,0 +1,169 @@
+"""Export and import: everything out, and in what is not here yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+from itertools import islice
+from typing import Any, Final
+
+import orjson
+import structlog
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    ClauseElement,
+    Column,
+    DateTime,
+    Integer,
+    Text,
+    Uuid,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    select,
+    union_all,
+)
+from sqlalchemy.dialects.postgresql import JSONB, insert
+from uuid_utils import uuid7
+
+from taskapi.auth.models import User
+from taskapi.database import Actor, Row, execute, transaction
+from taskapi.exceptions import FieldError, ValidationFailed
+from taskapi.operations import load
+from taskapi.tasks import sql
+from taskapi.tasks.listing import Page, Wanted, list_tasks
+from taskapi.tasks.models import Task, TrashedTask
+from taskapi.tasks.service import stored
+from taskapi.transfer.schemas import ImportedTask
+
+MOST: Final = 10_000
+"""How many tasks may come in one file."""
+
+_BATCH: Final = 500  # tasks in a statement, and in memory while they are sent
+_SCHEMA: Final = ImportedTask()
+_OLDEST_FIRST: Final = Wanted({}, "created_at")
+
+log = structlog.get_logger()
+
+
+def export_tasks(actor: Actor) -> tuple[list[Row], Iterator[list[Row]]]:
+    """Return the first tasks, the oldest first, and read the others as they are asked for."""
+    first = list_tasks(actor, _OLDEST_FIRST, _BATCH, None)
+    return first.tasks or [], _read_on(actor, first)
+
+
+def import_tasks(actor: Actor, said: Iterable[Any], *, dry_run: bool) -> list[Row]:
+    """Add the tasks that are not here yet; return what became of each.
+
+    Raises `ValidationFailed` where there are more than `MOST`, or what is read cannot be.
+    """
+    rows = list(islice(said, MOST + 1))
+    if len(rows) > MOST:
+        detail = f"There are more than {MOST} tasks; send them in several files."
+        raise ValidationFailed([FieldError("", "too_many", detail)])
+    report: list[Row] = []
+    wanted: list[tuple[Row, dict[str, Any]]] = []
+    for number, one in enumerate(rows, 1):
+        line: Row = {"row": number, "status": "created"}
+        report.append(line)
+        try:
+            task = _read(one)
+        except ValidationFailed as refusal:
+            line |= {"status": "refused", **refusal.members}
+        else:
+            line["id"] = task["id"]
+            wanted.append((line, task))
+    with transaction(acting_as=actor):
+        # Whoever else imports waits here, and then sees what has been added.
+        execute(_LOCK, {"owner": actor.user_id}, acting_as=actor)
+        _add(actor, wanted, dry_run=dry_run)
+    created = sum(line["status"] == "created" for line in report)
+    if not dry_run:
+        log.info("tasks_imported", user_id=actor.user_id, rows=len(rows), created=created)
+    return report
+
+
+def _read_on(actor: Actor, page: Page) -> Iterator[list[Row]]:
+    while page.next is not None:
+        page = list_tasks(actor, _OLDEST_FIRST, _BATCH, page.next)
+        yield page.tasks or []
+
+
+def _read(said: Any) -> dict[str, Any]:
+    if isinstance(said, ValidationFailed):
+        raise said
+    task = load(_SCHEMA, said)
+    if task.get("completed_at"):
+        task["completed"] = True
+    return {"id": str(uuid7()), **task}
+
+
+def _add(actor: Actor, wanted: list[tuple[Row, dict[str, Any]]], *, dry_run: bool) -> None:
+    known: dict[str, str] = {}
+    ids = {"owner": actor.user_id, "ids": [task["id"] for _, task in wanted]}
+    for row in execute(_KNOWN, ids, acting_as=actor):
+        known[row["id"]] = row["status"]
+    new = []
+    for line, task in wanted:
+        line["status"] = known.get(task["id"], "created")
+        if line["status"] == "created":
+            known[task["id"]] = "exists"  # For whoever has the same id further down.
+            new.append(stored(task))
+    statement = _adding(perhaps_first=actor.session_id is None)
+    for start in range(0, 0 if dry_run else len(new), _BATCH):
+        batch = [{"place": place, **task} for place, task in enumerate(new[start:][:_BATCH], 1)]
+        values = {
+            "owner": actor.user_id,
+            "count": len(batch),
+            "tasks": orjson.dumps(batch).decode(),
+        }
+        execute(statement, values, acting_as=actor)
+
+
+@cache
+def _adding(*, perhaps_first: bool) -> ClauseElement:
+    count = bindparam("count", type_=BigInteger())
+    change = sql.changing(by=count, perhaps_first=perhaps_first)
+    time = DateTime(timezone=True)
+    said = (
+        func.jsonb_to_recordset(bindparam("tasks", type_=JSONB()))
+        .table_valued(
+            *(Column("place", Integer), Column("id", Uuid(as_uuid=False))),
+            *(Column("title", Text), Column("title_words", Text)),
+            *(Column("description", Text), Column("description_words", Text)),
+            *(Column("completed", Boolean), Column("completed_at", time)),
+            *(Column("order", Integer), Column("created_at", time)),
+        )
+        .render_derived("said", with_types=True)
+        .c
+    )
+    values = {
+        "user_id": sql.OWNER,
+        "id": said.id,
+        "title": said.title,
+        "title_words": said.title_words,
+        "description": said.description,
+        "description_words": func.coalesce(said.description_words, ""),
+        "completed_at": case((said.completed, func.coalesce(said.completed_at, change.time))),
+        "order": func.coalesce(said.order, 0),
+        "created_at": func.coalesce(said.created_at, change.time),
+        "updated_at": change.time,
+        "version": change.number - count + said.place,
+    }
+    rows = select(*values.values()).where(change.number.is_not(None))
+    return insert(Task).from_select(list(values), rows)
+
+
+_IDS = bindparam("ids", type_=ARRAY(Uuid(as_uuid=False)))
+_LOCK = select(User.id).where(User.id == sql.OWNER).with_for_update()
+_KNOWN: Final[ClauseElement] = union_all(
+    *(
+        select(kind.id, literal_column(f"'{status}'").label("status")).where(
+            kind.user_id == sql.OWNER, kind.id == func.any(_IDS)
+        )
+        for kind, status in ((Task, "exists"), (TrashedTask, "in_trash"))
+    )
+)
