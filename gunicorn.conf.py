@@ -44,6 +44,8 @@ secure_scheme_headers: dict[str, str] = {}
 # Longer than nginx keeps its connections to us, so that it never writes into a closed one.
 keepalive = 75
 graceful_timeout = 30
+# A list's filters and cursor fit into the longest line that gunicorn takes, and nginx by default.
+limit_request_line = 8190
 # Heartbeats in memory: on a busy disk a healthy worker would look dead.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
 

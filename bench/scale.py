@@ -93,7 +93,9 @@ def grow(service: Service, users: int, tasks: int) -> None:
             )
         cursor.execute(
             "INSERT INTO tasks (user_id, id, title, description, version)"
-            f" SELECT {owner}, gen_random_uuid(), 'Task', 'Something to be done', m"
+            f" SELECT {owner}, gen_random_uuid(), 'Task', 'Something to be done',"
+            # Far from the numbers that the counters reach here.
+            f" (SELECT count(*) FROM tasks) + 1000000 + m"
             f" FROM generate_series(1, {max(users, 1)}) AS n, generate_series(1, {each}) AS m",
             {"first": service.users[1][0]},
         )

@@ -7,14 +7,16 @@ asked for. A proxy that compresses makes a tag weak, so weak ones are taken as w
 from __future__ import annotations
 
 import hashlib
+import re
 from base64 import urlsafe_b64encode
+from collections.abc import Iterable
 from typing import Final
 
 from flask import Response, request
 
 from taskapi.exceptions import FieldError, ValidationFailed
 
-_LONGEST: Final = 18  # digits of a version
+_VERSION: Final = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
 
 
 def tag(version: int) -> str:
@@ -71,7 +73,7 @@ class ListTag:
         if "HTTP_IF_NONE_MATCH" not in request.environ:
             return []
         tags = request.if_none_match.as_set(include_weak=True)
-        parts = (tag.partition(".") for tag in tags)
+        parts = (tag.partition(".") for tag in tags if tag)
         return _numbers({number for number, _, name in parts if name == self._name})
 
 
@@ -82,7 +84,6 @@ def not_modified(etag: str) -> Response:
     return response
 
 
-def _numbers(tags: set[str]) -> list[int]:
-    return sorted(
-        int(tag) for tag in tags if tag.isascii() and tag.isdigit() and len(tag) <= _LONGEST
-    )
+def _numbers(tags: Iterable[str | None]) -> list[int]:
+    # Werkzeug reads an empty tag as None.
+    return sorted(int(tag) for tag in tags if tag and _VERSION.fullmatch(tag))

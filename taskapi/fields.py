@@ -212,10 +212,12 @@ class Id(Coded):
 class Input(Schema):
     """What a client may send: its fields, and besides them only what `ignored` names.
 
-    `dependent_required` says which field must come with which, as in JSON Schema.
+    `dependent_required` says which field must come with which, as in JSON Schema, and
+    `one_of` names fields of which exactly one must come.
     """
 
     ignored: tuple[str, ...] = ()
+    one_of: tuple[str, ...] = ()
     dependent_required: Mapping[str, str] = {}
 
     class Meta:
@@ -238,6 +240,12 @@ class Input(Schema):
             if name in data and other not in data:
                 fault = Fault("required", f"This field is required with {name}.")
                 raise ValidationError([fault], other)
+
+    @validates_schema
+    def _require_one(self, data: Mapping[str, Any], **_kwargs: Any) -> None:
+        if self.one_of and sum(name in data for name in self.one_of) != 1:
+            detail = f"Send exactly one of these fields: {', '.join(self.one_of)}."
+            raise ValidationError([Fault("one_of", detail)])
 
     @pre_load
     def _drop_ignored(self, data: Any, **_kwargs: Any) -> Any:

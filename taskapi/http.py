@@ -68,6 +68,12 @@ class EncodedSegment(BaseConverter):
         return unquote(value, errors="surrogateescape")
 
 
+class Id(BaseConverter):
+    """What stands where an id can, but for the names that stand beside ids."""
+
+    regex = "(?!(?:batch|changes|export|import)$)[^/]+"
+
+
 class _RoutedAsSent:
     """Middleware that routes paths below a prefix as they were sent.
 
@@ -93,7 +99,7 @@ class _RoutedAsSent:
 def init_app(app: Flask, settings: Settings) -> None:
     """Speak JSON, and refuse bodies that are too long before they are read."""
     app.json = JSON(app)
-    app.url_map.converters["encoded"] = EncodedSegment
+    app.url_map.converters |= {"encoded": EncodedSegment, "id": Id}
     app.url_map.merge_slashes = False  # Between two slashes there may be an empty user id.
     middleware = _RoutedAsSent(app.wsgi_app, "/api/")
     app.wsgi_app = middleware  # type: ignore[method-assign]  # as Flask wants it

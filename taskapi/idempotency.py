@@ -50,27 +50,44 @@ class IdempotencyKey(Base):
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), index=True)
 
 
+class Key(Text):
+    """A key: printable ASCII, as it stands in the header."""
+
+    default_error_messages = {
+        "invalid": "This must be printable ASCII, such as a UUID.",
+    }
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
+        key = super()._deserialize(value, *args, **kwargs) or ""
+        if not (key.isascii() and key.isprintable()):
+            raise self.make_error("invalid")
+        return key
+
+
 class Headers(Input):
     """What the header may say."""
 
-    key = Text(KEY_LENGTH, shortest=1, not_blank=True, data_key="Idempotency-Key")
+    key = Key(KEY_LENGTH, shortest=1, not_blank=True, data_key="Idempotency-Key")
 
 
 _HEADERS = Headers()
 
 # Reads what is stored only if nobody else is at it: whoever is first stores before letting go.
 _CLAIM = text("""
-    SELECT pg_try_advisory_xact_lock(:lock) AS is_ours, fingerprint, status, headers, body
+    SELECT pg_try_advisory_xact_lock(:lock) AS is_ours,
+           EXISTS (SELECT FROM users WHERE users.id = :owner) AS has_owner,
+           fingerprint, status, headers, body
       FROM (SELECT) AS always
       LEFT JOIN idempotency_keys
         ON idempotency_keys.user_id = :owner AND key = :key
        AND created_at > now() - interval '1 day'
 """)
-# From the owner's row, which is there as soon as something has had an effect.
+# From the owner's row: where that is not there yet, nothing was done that could be doubled.
 _STORE = text("""
     INSERT INTO idempotency_keys
       (user_id, key, fingerprint, status, headers, body, created_at)
-    SELECT id, :key, :fingerprint, :status, :headers, :body, now() FROM users WHERE users.id = :owner
+    SELECT id, :key, :fingerprint, :status, :headers, :body, now()
+      FROM users WHERE users.id = :owner
     ON CONFLICT (user_id, key) DO UPDATE SET
       fingerprint = excluded.fingerprint, status = excluded.status, headers = excluded.headers,
       body = excluded.body, created_at = excluded.created_at
@@ -127,7 +144,7 @@ def _answer_once(actor: Actor, key: str, fingerprint: bytes, view: Callable[[], 
             "headers": orjson.dumps(_kept_headers(response)).decode(),
             "body": response.get_data(),
         }
-        if not execute(_STORE, {**whose, **answer}, acting_as=actor) and response.status_code < 400:
+        if not execute(_STORE, {**whose, **answer}, acting_as=actor) and found["has_owner"]:
             # Somebody stored between our look and our lock: theirs is the first answer.
             raise IdempotencyKeyInUse
     return response

@@ -23,7 +23,7 @@ def test_every_route_is_described(app, client):
     described = {name for name, _ in operations(client)}
 
     routes = {
-        f"{method} " + re.sub(r"<(?:encoded:)?(.*?)>", r"{\1}", rule.rule)
+        f"{method} " + re.sub(r"<(?:\w+:)?(.*?)>", r"{\1}", rule.rule)
         for rule in app.url_map.iter_rules()
         for method in rule.methods - {"HEAD", "OPTIONS"}
     }

@@ -4,6 +4,7 @@ import itertools
 import re
 import secrets
 
+import orjson
 import pytest
 from psycopg2.errors import InsufficientPrivilege
 from sqlalchemy import text
@@ -12,6 +13,7 @@ from taskapi import database, statements
 from taskapi.database import execute
 from taskapi.openapi import build_document
 from taskapi.statements import Statement
+from taskapi.tasks.schemas import EXAMPLE_ANCHOR, EXAMPLE_ID
 from tests.people import Caller, assert_problem, outsider, register
 
 
@@ -86,24 +88,37 @@ def without_owner(statement):
 
 
 def everything(sql):
-    return sql("SELECT * FROM tasks ORDER BY id"), sql("SELECT * FROM sessions ORDER BY id")
+    return [
+        sql(f"SELECT * FROM {table} ORDER BY user_id, id")
+        for table in ("tasks", "trash", "tombstones", "sessions")
+    ]
 
 
 def test_no_operation_shows_or_changes_what_is_somebody_elses(mode, walls, sql):
     alice = mode.newcomer()
-    tasks = [alice.creates_by_path(f"Secret {n}", description="Secret") for n in range(3)]
+    tasks = [alice.creates_by_path(f"Secret {n}", description="Secret") for n in range(4)]
+    trashed = tasks.pop()
+    assert alice.delete(f"{alice.path}/{trashed['id']}").status_code == 204
     ids = {"task_id": tasks[1]["id"], "session_id": getattr(alice, "session_id", "")}
 
     called = 0
     for method, path, body in operations(mode.app):
         before = everything(sql)
         bob = mode.newcomer()  # Anew: some of it ends his session, or him.
-        response = bob.call(method, path.format(user_id=bob.id, **ids), body)
+        if path.startswith("/trash"):
+            ids["task_id"] = trashed["id"]
+        # Whatever task the body is about is hers as well.
+        content = orjson.dumps(body).decode().replace(EXAMPLE_ID, ids["task_id"])
+        content = content.replace(EXAMPLE_ANCHOR, tasks[0]["id"])
+        said = {"data": content, "content_type": "application/json"} if body else {}
+        response = bob.call(method, path.format(user_id=bob.id, **ids), **said)
         called += 1
         assert "Secret" not in response.text, (method, path)
         assert alice.id not in response.text, (method, path)
         if "{task_id}" in path:
             assert_problem(response, 404, "task_not_found")
+        if path == "/tasks/batch":
+            assert [result["status"] for result in response.json["results"]] == [201, 404]
         if "{session_id}" in path:
             assert_problem(response, 404, "session_not_found")
         if "{user_id}" in path and mode.name != "path":
@@ -113,7 +128,7 @@ def test_no_operation_shows_or_changes_what_is_somebody_elses(mode, walls, sql):
         left = [[row for row in rows if row["user_id"] == alice.id] for rows in everything(sql)]
         assert left == of_alice, (method, path)
 
-    assert called >= 6
+    assert called >= {"local": 29, "external": 23, "path": 6}[mode.name]
     assert alice.get(alice.path).json == tasks[::-1]
 
 
@@ -151,6 +166,11 @@ def test_no_operation_answers_without_a_token(mode, sql):
         "CREATE TABLE loot (id int)",
         "ALTER TABLE tasks DISABLE ROW LEVEL SECURITY",
         "SELECT * FROM alembic_version",
+        "INSERT INTO idempotency_keys SELECT :other, 'k', '', 200, '{}', '', now()",
+        "INSERT INTO trash (user_id, id, title, version, deleted_at)"
+        " VALUES (:other, gen_random_uuid(), 'a', 1, now())",
+        "INSERT INTO tombstones VALUES (:other, gen_random_uuid(), 1, now())",
+        "UPDATE users SET feed_floor = 0",
     ],
 )
 def test_the_database_refuses_what_no_request_asks_for(app, alice, bob, statement):
@@ -159,10 +179,11 @@ def test_the_database_refuses_what_no_request_asks_for(app, alice, bob, statemen
         execute(text(statement), {"other": alice.id}, acting_as=bob.actor)
 
 
-@pytest.mark.parametrize("table", ["tasks", "users", "sessions"])
+@pytest.mark.parametrize("table", ["tasks", "trash", "tombstones", "users", "sessions"])
 def test_a_forgotten_condition_shows_and_changes_own_rows_only(app, alice, bob, sql, table):
-    alice.creates()
-    bob.creates()
+    for person in (alice, bob):
+        person.creates()
+        assert person.delete(f"/tasks/{person.creates()['id']}").status_code == 204
     owner = "id" if table == "users" else "user_id"
     with app.app_context():
         rows = execute(text(f"SELECT {owner} AS owner FROM {table}"), acting_as=bob.actor)

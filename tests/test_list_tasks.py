@@ -92,7 +92,7 @@ def test_the_limits_of_the_limit_are_taken(alice, limit):
         ("limit=ten", "/query/limit", "wrong_type"),
         ("limit=1.0", "/query/limit", "wrong_type"),
         ("limit=٣", "/query/limit", "wrong_type"),
-        ("cursor=", "/query/cursor", "invalid"),
+        ("cursor=", "/query/cursor", "too_short"),
         ("cursor=nonsense", "/query/cursor", "invalid"),
         ("cursor=" + "A" * 22 + "!!", "/query/cursor", "invalid"),
         ("cursor=" + "A" * 21 + "B", "/query/cursor", "invalid"),

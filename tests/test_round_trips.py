@@ -7,10 +7,11 @@ import psycopg2
 import pytest
 from sqlalchemy import make_url, text
 
-from taskapi import create_app
+from taskapi import create_app, cursors
 from taskapi.database import SYSTEM, execute
 from taskapi.extensions import db
 from taskapi.statements import PREPARED_FROM
+from taskapi.tasks.listing import SORTS
 from tests.people import register
 from tests.service import make_settings
 from tests.wire import tapped
@@ -47,6 +48,11 @@ def wired_alice(wired_app):
         ("PATCH", "/tasks/{id}/complete", None),
         ("PATCH", "/tasks/{id}/complete", {"completed": True}),
         ("DELETE", "/tasks/{id}", None),
+        ("GET", "/tasks?sort=-completed_at&q=milk&completed=false", None),
+        ("GET", "/tasks/changes", None),
+        ("POST", "/tasks/batch", {"operations": [{"op": "create", "data": {"title": "a"}}] * 100}),
+        ("GET", "/tasks/export", None),
+        ("GET", "/trash", None),
         ("GET", "/auth/me", None),
         ("GET", "/auth/sessions", None),
         ("POST", "/auth/logout", None),
@@ -93,10 +99,10 @@ def test_a_request_with_a_wrong_token_or_body_does_not_reach_the_database(
 def pages_of(wired_app, wire):
     """Count the pages (8 KiB) that a request's statement touches once its plan is kept."""
 
-    def count(person, method, url):
+    def count(person, method, url, **kwargs):
         # PostgreSQL looks at the values five times before it keeps a plan for all of them.
         for _ in range(PREPARED_FROM + 6):
-            person.call(method, url)
+            person.call(method, url, **kwargs)
         statement = wire.messages[-1].rpartition("; ")[2]
         assert statement.startswith("EXECUTE ")
         explained = text(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}")
@@ -115,10 +121,14 @@ def fill(wire, user_id, count):
     connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO tasks (user_id, id, title, description, version)"
-            # Ids rise as those of UUIDv7 do.
-            " SELECT %s, lpad(to_hex(n), 32, '0')::uuid, 'Task ' || n, 'Something', 1000000 + n"
-            " FROM generate_series(1, %s) AS n",
+            """
+            INSERT INTO tasks (user_id, id, title, title_words, description, version,
+                               completed_at, "order", created_at)
+            SELECT %s, lpad(to_hex(n), 32, '0')::uuid, 'Task ' || n, 'task ' || n, 'Something',
+                   1000000 + n, CASE WHEN n %% 2 = 0 THEN now() - n * interval '1 second' END,
+                   n / 2, now() + n * interval '1 ms'
+              FROM generate_series(1, %s) AS n
+            """,
             (user_id, count),
         )
         # As autovacuum would: the planner knows the sizes, and pages know what all may see.
@@ -178,6 +188,66 @@ def test_the_last_page_of_a_long_list_costs_what_the_first_does(wired_app, wire,
     assert count == 10_000
     first, second, last = pages
     assert max(second, last) <= first + 4
+
+
+@pytest.fixture(scope="module")
+def hoarder(wired_app, wire):
+    """Somebody with a hundred thousand tasks, half of them completed."""
+    person = register(wired_app, "hoarder@example.com")
+    fill(wire, person.id, 100_000)
+    return person
+
+
+KEYS = {"title": "title_key", "order": '"order"', "updated_at": "version"}
+
+
+@pytest.mark.parametrize("sort", SORTS)
+def test_the_last_page_of_every_order_costs_what_the_first_does(wired_app, hoarder, pages_of, sort):
+    name = sort.removeprefix("-")
+    key = KEYS.get(name, name)
+    turn = "DESC" if sort.startswith("-") else "ASC"
+    statement = f"""
+        SELECT {key} AS key, id FROM tasks WHERE user_id = :owner
+         ORDER BY {key} {turn} NULLS LAST, id {turn} OFFSET 99940 LIMIT 1
+    """
+    with wired_app.app_context():
+        [row] = execute(text(statement), {"owner": hoarder.id}, acting_as=SYSTEM)
+        cursor = cursors.write([row["key"], row["id"]], "tasks", hoarder.id, sort, {})
+    last_page = f"/tasks?sort={sort}&limit=50&cursor={cursor}"
+    assert len(hoarder.get(last_page).json["tasks"]) == 50
+
+    first = pages_of(hoarder, "GET", f"/tasks?sort={sort}&limit=50")
+
+    assert first <= 30
+    assert pages_of(hoarder, "GET", last_page) <= first + 8
+
+
+def test_a_search_looks_at_nobody_elses_tasks(wired_app, wired_alice, hoarder, pages_of):
+    wired_alice.creates("Unusual")
+
+    assert pages_of(wired_alice, "GET", "/tasks?q=unusual&limit=200") <= 40
+
+
+def test_what_a_client_has_already_is_not_read_again(wired_app, hoarder, pages_of):
+    etag = hoarder.get("/tasks?limit=200").headers["ETag"]
+
+    headers = {"If-None-Match": etag}
+    assert hoarder.get("/tasks?limit=200", headers=headers).status_code == 304
+
+    assert pages_of(hoarder, "GET", "/tasks?limit=200", headers=headers) <= 8
+
+
+def test_a_change_feed_reads_what_is_new(wired_app, hoarder, pages_of):
+    since = hoarder.get("/tasks/changes?limit=1000").json["next"]
+    with wired_app.app_context():
+        [row] = execute(
+            text("UPDATE users SET change_seq = 1100000 WHERE id = :owner RETURNING change_seq"),
+            {"owner": hoarder.id},
+            acting_as=SYSTEM,
+        )
+        since = cursors.write([row["change_seq"], 0], "changes", hoarder.id)
+
+    assert pages_of(hoarder, "GET", f"/tasks/changes?since={since}") <= 12
 
 
 def test_a_statement_is_prepared_once_for_a_connection(wired_app, wire):

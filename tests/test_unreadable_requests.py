@@ -51,7 +51,7 @@ def send(service, request: bytes) -> tuple[int, dict[str, str], bytes]:
         ),
         (SMUGGLED, 400, "malformed_request"),
         (b"GET / HTTP/1.1\r\nX: " + b"a" * 9000 + b"\r\n\r\n", 431, "headers_too_large"),
-        (b"GET /" + b"a" * 5000 + b" HTTP/1.1\r\n\r\n", 414, "uri_too_long"),
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n", 414, "uri_too_long"),
         (b"GET / HTTP/1.1\r\nExpect: coffee\r\n\r\n", 417, "expectation_failed"),
         (b"GET / HTTP/1.1\r\nTransfer-Encoding: magic\r\n\r\n", 501, "transfer_coding_unsupported"),
     ],

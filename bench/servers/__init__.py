@@ -91,13 +91,18 @@ class Server:
     def fill(self, user_id: str, count: int) -> list[str]:
         """Give a user so many tasks and return their ids."""
         ids = [str(uuid7()) for _ in range(count)]
+        first = self.count_changes(user_id, count)
         rows = [
-            (user_id, task_id, f"Task {number} 🥛", "Something to be done", number, None)
+            (user_id, task_id, f"Task {number} 🥛", "Something to be done", first + number, None)
             for number, task_id in enumerate(ids)
         ]
         with connected(self.database_url) as cursor:
             execute_values(cursor, self.insert(), rows, page_size=5000)
         return ids
+
+    def count_changes(self, _user_id: str, _count: int) -> int:
+        """Take so many numbers of the user's changes; return the first of them."""
+        return 1
 
     def provide(self, count: int) -> None:
         """See that the first user has at least so many tasks."""
@@ -143,6 +148,15 @@ class Service(Server):
             "LOG_FORMAT": "json",
             "TRUSTED_PROXIES": "1",
         }
+
+    def count_changes(self, user_id: str, count: int) -> int:
+        with connected(self.database_url) as cursor:
+            cursor.execute(
+                "UPDATE users SET change_seq = change_seq + %s WHERE id = %s RETURNING change_seq",
+                (count, user_id),
+            )
+            [[last]] = cursor.fetchall()
+        return int(last) - count + 1
 
     def make_users(self, count: int) -> None:
         for number in range(count):

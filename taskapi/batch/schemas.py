@@ -41,14 +41,14 @@ class Version(Coded):
 class _Creating(Input):
     op = Choice(["create"], required=True)
     id = Id()
-    data = fields.Raw(required=True)
+    data = Coded(required=True, allow_none=True)
 
 
 class _Changing(Input):
     op = Choice(["create", "update", "complete", "move", "delete"], required=True)
     id = Id(required=True)
     if_match = Version()
-    data = fields.Raw()
+    data = Coded(allow_none=True)
 
 
 _DATA: Final[dict[str, Schema]] = {

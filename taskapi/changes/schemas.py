@@ -13,6 +13,7 @@ LONGEST_WAIT = 25  # seconds; proxies give up after 30 or 60
 class ChangesQuery(Input):
     since = Text(
         CURSOR_LENGTH,
+        shortest=1,
         metadata={"description": "The `next` of the answer before; without it all tasks come."},
     )
     limit = Integer(1, 1000, in_text=True, load_default=500)

@@ -82,7 +82,7 @@ IF_NEW = {
 IDEMPOTENCY_KEY = {
     "description": "A name for this request, unique among yours. Sent again with it within 24 "
     "hours, the request has no second effect and gets the first answer again.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": KEY_LENGTH},
+    "schema": {"type": "string", "pattern": "^[!-~]([ -~]*[!-~])?$", "maxLength": KEY_LENGTH},
     "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
 }
 

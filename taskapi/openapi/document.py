@@ -88,6 +88,8 @@ def _describe_input(spec: APISpec, body: Input | None) -> None:
         component["dependentRequired"] = {
             name: [other] for name, other in body.dependent_required.items()
         }
+    if body.one_of:
+        component["oneOf"] = [{"required": [name]} for name in body.one_of]
     if body.partial:
         # What is absent is kept, so that nothing has a default.
         for described in properties.values():
@@ -178,6 +180,7 @@ def _responses(
     codes += ["idempotency_key_in_use", "idempotency_key_reused"] if is_repeatable(view) else []
     if accepts["body"] or accepts["query"] or "user_id" in rule.arguments or is_repeatable(view):
         codes += ["validation_failed"]
+    codes += ["uri_too_long"] if accepts["query"] else []
     codes += ["length_required", "body_too_large"]
     codes += ["internal_error", "database_unavailable", "database_not_ready", "busy"]
     by_status: dict[int, list[str]] = {}

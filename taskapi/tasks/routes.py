@@ -110,8 +110,8 @@ def create_task_of_user(body: dict[str, Any]) -> Any:
     return _created(service.create_task(g.actor, body))
 
 
-@blueprint.get("/<task_id>")
-@by_user.get("/<task_id>")
+@blueprint.get("/<id:task_id>")
+@by_user.get("/<id:task_id>")
 @answers(
     200,
     Task(),
@@ -126,7 +126,7 @@ def get_task(task_id: str) -> Any:
     return not_modified(etag) if has_read(etag) else _answer(task)
 
 
-@blueprint.put("/<task_id>")
+@blueprint.put("/<id:task_id>")
 @accepts(body=TaskInput())
 @answers(
     200,
@@ -144,7 +144,7 @@ def replace_task(task_id: str, body: dict[str, Any]) -> Any:
     return _replace(task_id, body)
 
 
-@by_user.put("/<task_id>")
+@by_user.put("/<id:task_id>")
 @accepts(body=TaskText())
 @answers(
     200,
@@ -161,7 +161,7 @@ def replace_text(task_id: str, body: dict[str, Any]) -> Any:
     return _replace(task_id, body)
 
 
-@blueprint.patch("/<task_id>")
+@blueprint.patch("/<id:task_id>")
 @accepts(body=TaskInput(partial=True))
 @answers(200, Task(), headers=["ETag"], conditions=["If-Match"], problems=["task_not_found"])
 def patch_task(task_id: str, body: dict[str, Any]) -> Any:
@@ -169,8 +169,8 @@ def patch_task(task_id: str, body: dict[str, Any]) -> Any:
     return _answer(service.update_task(g.actor, _parse(task_id), body, wanted_versions()))
 
 
-@blueprint.patch("/<task_id>/complete")
-@by_user.patch("/<task_id>/complete")
+@blueprint.patch("/<id:task_id>/complete")
+@by_user.patch("/<id:task_id>/complete")
 @accepts(body=Completion(), body_is_optional=True)
 @repeatable
 @answers(200, Task(), headers=["ETag"], conditions=["If-Match"], problems=["task_not_found"])
@@ -183,7 +183,7 @@ def complete_task(task_id: str, body: dict[str, Any]) -> Any:
     return _answer(service.complete_task(g.actor, _parse(task_id), completed, wanted_versions()))
 
 
-@blueprint.post("/<task_id>/move")
+@blueprint.post("/<id:task_id>/move")
 @accepts(body=Move())
 @repeatable
 @answers(200, MovedTask(), headers=["ETag"], conditions=["If-Match"], problems=["task_not_found"])
@@ -198,8 +198,8 @@ def move_task(task_id: str, body: dict[str, Any]) -> Any:
     return json_response(answer, 200, {"ETag": tag(task["version"])})
 
 
-@blueprint.delete("/<task_id>")
-@by_user.delete("/<task_id>")
+@blueprint.delete("/<id:task_id>")
+@by_user.delete("/<id:task_id>")
 @accepts(query=DeletionQuery())
 @answers(204, conditions=["If-Match"], problems=["task_not_found"])
 def delete_task(task_id: str, query: dict[str, Any]) -> Any:
@@ -217,7 +217,7 @@ def _replace(task_id: str, body: dict[str, Any]) -> Response:
 
 
 def _created(task: Row) -> Response:
-    path = request.path.removesuffix(f"/{task['id']}")
+    path = request.path if request.method == "POST" else request.path.rpartition("/")[0]
     return _answer(task, 201, {"Location": f"{request.script_root}{path}/{task['id']}"})
 
 

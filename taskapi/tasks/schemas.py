@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, validates_schema
+from marshmallow import Schema, fields
 
 from taskapi.auth.schemas import EXAMPLE_TIME, EXAMPLE_USER_ID
-from taskapi.fields import Boolean, Choice, Fault, Id, Input, Integer, Text, Time
+from taskapi.fields import Boolean, Choice, Id, Input, Integer, Text, Time
 from taskapi.tasks.listing import NEWEST_FIRST, SORTS
 from taskapi.tasks.models import DESCRIPTION_LENGTH, TITLE_LENGTH
 from taskapi.tasks.words import patterns
@@ -24,7 +24,7 @@ SERVER_WRITTEN: tuple[str, ...] = (
 
 _INT32 = 2**31
 SEARCH_LENGTH = 200
-CURSOR_LENGTH = 4000
+CURSOR_LENGTH = 2000
 EXAMPLE_CURSOR = "WyJDVVM0dE5ZSiIsMTddrQ.nX2v0pDe3gQk7zYl5mWc"
 EXAMPLE_ANCHOR = "01936b2e-8a11-7d0e-b6a4-90f2c1d3e5b7"
 EXAMPLE_ID = "01936b2e-8f3a-7c41-9d52-3b1f0a6e4c77"
@@ -65,18 +65,15 @@ class Completion(Input):
 
 
 class Move(Input):
-    """Where to put a task: before or after another, one of the two."""
+    """Where to put a task: before or after another."""
+
+    one_of = ("after", "before")
 
     after = Id(
         allow_none=True,
         metadata={"description": "null: before all others.", "example": EXAMPLE_ANCHOR},
     )
     before = Id()
-
-    @validates_schema
-    def _one_of_two(self, data: dict[str, Any], **_kwargs: Any) -> None:
-        if len(data) != 1:
-            raise ValidationError([Fault("one_of_two", "Send either after or before.")])
 
 
 class Search(Text):
@@ -96,7 +93,11 @@ class Search(Text):
 
 class PageQuery(Input):
     limit = Integer(1, 200, in_text=True, load_default=50)
-    cursor = Text(CURSOR_LENGTH, metadata={"description": "The `next_cursor` of the page before."})
+    cursor = Text(
+        CURSOR_LENGTH,
+        shortest=1,
+        metadata={"description": "The `next_cursor` of the page before."},
+    )
 
 
 class TaskListQuery(PageQuery):

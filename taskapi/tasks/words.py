@@ -16,7 +16,10 @@ _STROKES: Final = str.maketrans(
 )
 
 # Scripts that put no space between words, and pictures: each character is a word.
-_ALONE: Final = "\u2300-\u23ff\u2600-\u27bf\u2b00-\u2bff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U0001f000-\U0002fa1f"
+_ALONE: Final = (
+    "\u2190-\u23ff\u25a0-\u27bf\u2900-\u297f\u2b00-\u2bff\u3030-\u30ff\u3400-\u4dbf"
+    "\u4e00-\u9fff\uf900-\ufaff\U0001f000-\U0003ffff"
+)
 _WORD: Final = re.compile(rf"[{_ALONE}]|[^\W_{_ALONE}]+")
 
 

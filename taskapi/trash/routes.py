@@ -34,7 +34,7 @@ def list_trash(query: dict[str, Any]) -> Any:
     return json_response({"tasks": tasks, "next_cursor": cursor})
 
 
-@blueprint.post("/<task_id>/restore")
+@blueprint.post("/<id:task_id>/restore")
 @repeatable
 @answers(200, Task(), headers=["ETag"], problems=["task_not_found", "task_exists"])
 def restore_task(task_id: str) -> Any:
@@ -43,7 +43,7 @@ def restore_task(task_id: str) -> Any:
     return json_response(task, 200, {"ETag": tag(task["version"])})
 
 
-@blueprint.delete("/<task_id>")
+@blueprint.delete("/<id:task_id>")
 @answers(204, problems=["task_not_found"])
 def delete_for_good(task_id: str) -> Any:
     """Delete a task for good."""
