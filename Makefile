@@ -30,7 +30,7 @@ test: $(INSTALLED) ## run the tests on a real PostgreSQL (TEST_DATABASE_URL name
 	@exec $(BIN)/pytest --numprocesses 2 --dist loadfile --cov --cov-report term:skip-covered $(ARGS)
 
 fuzz: $(INSTALLED) ## search for faults at length: thousands of made-up requests and of tasks
-	@AT_LENGTH=1 exec $(BIN)/pytest tests/test_openapi_conformance.py tests/test_end_to_end.py $(ARGS)
+	@AT_LENGTH=1 exec $(BIN)/pytest tests/test_openapi_conformance.py tests/test_end_to_end.py tests/test_model.py $(ARGS)
 
 bench: .venv-bench/installed ## compare the speed with FastAPI's stack; needs wrk, takes twenty minutes
 	@exec $(BIN)/python -m bench.compare --json docs/performance.json --chart docs/performance.svg $(ARGS)

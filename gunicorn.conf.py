@@ -1,11 +1,20 @@
 """How gunicorn serves taskapi; whatever an operator may choose comes from the settings."""
 
 import logging
+import os
 import select
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
+_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
+if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    # Before anything is imported that counts. A reload comes here again, and counts on.
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="taskapi-", dir=_MEMORY)
+
+from taskapi import metrics
 from taskapi.__main__ import CannotStart, prepare_database
 from taskapi.config import Settings, SettingsError
 from taskapi.logs import library_handler
@@ -47,7 +56,7 @@ graceful_timeout = 30
 # A list's filters and cursor fit into the longest line that gunicorn takes, and nginx by default.
 limit_request_line = 8190
 # Heartbeats in memory: on a busy disk a healthy worker would look dead.
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
+worker_tmp_dir = _MEMORY
 
 # Signals are enough to steer it; a socket in the file system would be one more door.
 control_socket_disable = True
@@ -79,3 +88,13 @@ def on_starting(_server: Any) -> None:
         prepare_database(settings, may_wait=True)
     except CannotStart as error:
         sys.exit(f"taskapi cannot start: {error}")
+
+
+def child_exit(_server: Any, worker: Any) -> None:
+    """Keep what the worker has counted."""
+    metrics.bury(worker.pid)
+
+
+def on_exit(_server: Any) -> None:
+    """Leave no files behind."""
+    shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from flask import Flask
 
-from taskapi import cli, cors, cursors, database, errors, health, http, logs, openapi, schema
+from taskapi import (
+    cli,
+    cors,
+    cursors,
+    database,
+    errors,
+    health,
+    http,
+    logs,
+    metrics,
+    openapi,
+    rate_limits,
+    schema,
+)
 from taskapi.auth import commands, cookies, external, guard, passwords, tokens
 from taskapi.auth import routes as auth_routes
 from taskapi.batch import routes as batch_routes
@@ -29,6 +42,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     logs.configure(settings.log_format, settings.log_level)
     logs.init_app(app)
+    metrics.init_app(app, settings)
     http.init_app(app, settings)
     errors.init_app(app)
     database.init_app(app, settings, prepare=schema.prepare)
@@ -36,6 +50,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     cors.init_app(app, settings.cors_origins)
     cursors.init_app(app, settings)
     guard.init_app(app, settings.auth_mode)
+    rate_limits.init_app(app, settings)
     waiting.init_app(app, settings)
     cli.init_app(app, settings)
     purge.init_app(app)
@@ -57,5 +72,6 @@ def create_app(settings: Settings | None = None) -> Flask:
         app.register_blueprint(trash_routes.blueprint)
     app.register_blueprint(task_routes.by_user)
     app.register_blueprint(health.blueprint)
+    app.register_blueprint(metrics.blueprint)
     app.register_blueprint(openapi.blueprint)
     return app

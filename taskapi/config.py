@@ -18,11 +18,14 @@ from marshmallow.validate import Length, OneOf, Range
 from taskapi import embedded
 from taskapi.validators import (
     HOW_TO_MAKE_ONE,
+    are_long_enough,
     are_origins,
     is_host,
     is_long_enough,
     is_loopback,
     is_postgresql_url,
+    is_rate,
+    is_redis_url,
     is_web_url,
     with_driver,
 )
@@ -31,6 +34,9 @@ VERSION = "0.1.0"
 
 BODY_LIMIT = 64 * 1024
 """The longest request body that is read, in bytes."""
+
+BATCH_LIMIT = 1024 * 1024
+"""The longest batch of operations that is read, in bytes."""
 
 IMPORT_LIMIT = 16 * 1024 * 1024
 """The longest file of tasks that is read, in bytes."""
@@ -72,7 +78,8 @@ class Settings:
     external_jwks_url: str
     external_jwt_issuer: str
     external_jwt_audience: str
-    jwt_secret_key: str
+    jwt_secret_keys: tuple[str, ...]
+    """The first signs; the others are of before, and what they signed is still good."""
     jwt_issuer: str
     jwt_audience: str
     access_token_lifetime: int
@@ -84,6 +91,13 @@ class Settings:
     threads: int
     trash_days: int
     changes_wait_share: float
+    rate_limit_enabled: bool
+    rate_limit_storage_url: str
+    rate_limit_reads: str
+    rate_limit_writes: str
+    rate_limit_logins: str
+    rate_limit_refreshes: str
+    server_timing: bool
     log_format: str
     log_level: str
 
@@ -97,7 +111,10 @@ class Settings:
             raise SettingsError({env_file: [f"cannot be read ({error})."]}) from None
         database_url = env.str("DATABASE_URL", "", validate=is_postgresql_url)
         embedded_dir = Path(env.str("EMBEDDED_POSTGRES_DIR", "var/postgres")).resolve()
-        jwt_secret_key = env.str("JWT_SECRET_KEY", "", validate=is_long_enough)
+        jwt_secret_keys: tuple[str, ...] = tuple(
+            # None where it is refused, which env.seal() reports.
+            env.list("JWT_SECRET_KEY", [], validate=are_long_enough) or ()
+        )
         values: dict[str, Any] = {
             "host": env.str("HOST", "127.0.0.1", validate=is_host),
             "port": env.int("PORT", 8000, validate=Range(1, 65535)),
@@ -136,6 +153,13 @@ class Settings:
             "threads": env.int("THREADS", 8, validate=Range(1, 256)),
             "trash_days": env.int("TRASH_DAYS", 30, validate=Range(0, 3650)),
             "changes_wait_share": env.float("CHANGES_WAIT_SHARE", 0.5, validate=Range(0, 0.9)),
+            "rate_limit_enabled": env.bool("RATE_LIMIT_ENABLED", True),
+            "rate_limit_storage_url": env.str("RATE_LIMIT_STORAGE_URL", "", validate=is_redis_url),
+            "rate_limit_reads": env.str("RATE_LIMIT_READS", "1200/minute", validate=is_rate),
+            "rate_limit_writes": env.str("RATE_LIMIT_WRITES", "600/minute", validate=is_rate),
+            "rate_limit_logins": env.str("RATE_LIMIT_LOGINS", "60/minute", validate=is_rate),
+            "rate_limit_refreshes": env.str("RATE_LIMIT_REFRESHES", "60/minute", validate=is_rate),
+            "server_timing": env.bool("SERVER_TIMING", False),
             "log_format": env.str(
                 "LOG_FORMAT",
                 "console" if sys.stderr.isatty() else "json",
@@ -152,7 +176,7 @@ class Settings:
         except EnvValidationError as error:
             problems = dict(error.error_messages)  # type: ignore[arg-type]  # sealed: a dict
         # A value that is wrong already is None or absent; what it must fit is asked later.
-        if database_url and not jwt_secret_key:
+        if database_url and not jwt_secret_keys:
             problems.setdefault(
                 "JWT_SECRET_KEY", [f"is required with DATABASE_URL; {HOW_TO_MAKE_ONE}"]
             )
@@ -165,10 +189,10 @@ class Settings:
                 **values,
                 database_url=with_driver(database_url),
                 embedded_postgres_dir=None,
-                jwt_secret_key=jwt_secret_key,
+                jwt_secret_keys=jwt_secret_keys,
             )
         try:
-            jwt_secret_key = jwt_secret_key or embedded.signing_key(embedded_dir)
+            jwt_secret_keys = jwt_secret_keys or (embedded.signing_key(embedded_dir),)
         except OSError as error:
             reason = f"cannot be used: {error.filename}: {error.strerror}."
             raise SettingsError({"EMBEDDED_POSTGRES_DIR": [reason]}) from None
@@ -178,7 +202,7 @@ class Settings:
             **values,
             database_url=embedded.url(embedded_dir),
             embedded_postgres_dir=embedded_dir,
-            jwt_secret_key=jwt_secret_key,
+            jwt_secret_keys=jwt_secret_keys,
         )
 
 

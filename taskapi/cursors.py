@@ -17,7 +17,7 @@ from taskapi.exceptions import FieldError, ValidationFailed
 def init_app(app: Flask, settings: Settings) -> None:
     """Sign with the key that signs the tokens; the salt keeps the two apart."""
     app.extensions["taskapi.cursors"] = URLSafeSerializer(
-        settings.jwt_secret_key,
+        list(reversed(settings.jwt_secret_keys)),  # The last one signs.
         salt="taskapi.cursors",
         signer_kwargs={"digest_method": hashlib.sha256, "key_derivation": "hmac"},
     )

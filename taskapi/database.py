@@ -13,6 +13,7 @@ PostgreSQL needs to answer.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -21,7 +22,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 import psycopg2
 import structlog
-from flask import Flask, current_app
+from flask import Flask, current_app, g
 from sqlalchemy import ClauseElement, Engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import InvalidRequestError
@@ -36,6 +37,7 @@ from taskapi.exceptions import (
     SessionEnded,
 )
 from taskapi.extensions import db
+from taskapi.metrics import connections_in_use, database_errors, pool_waits
 from taskapi.statements import Statement, worded
 
 ROLE: Final = "taskapi_user"
@@ -145,8 +147,10 @@ def transaction(*, acting_as: Actor | System) -> Iterator[None]:
     """
     who_asks, who = _say_who_asks(acting_as)
     if begun := _transaction.get():
-        with _undone_on_error(_joined(begun, acting_as), "SAVEPOINT part", "ROLLBACK TO part"):
+        cursor = _joined(begun, acting_as)
+        with _undone_on_error(cursor, "SAVEPOINT part", "ROLLBACK TO part; RELEASE part"):
             yield
+        cursor.execute("RELEASE part")  # Or the next one out would have its name for nothing.
         return
     with _cursor() as cursor:
         token = _transaction.set(_Transaction(cursor, acting_as))
@@ -205,6 +209,7 @@ def _send(
 def _cursor() -> Iterator[Any]:
     gate = _gate()
     gate.enter()
+    asked = time.perf_counter()
     try:
         connection = gate.engine.pool.connect()
     except PoolTimeoutError:
@@ -214,6 +219,9 @@ def _cursor() -> Iterator[Any]:
         raise DatabaseUnavailable from error
     except psycopg2.Error as error:
         _translate(error)
+    got = time.perf_counter()
+    pool_waits.observe(got - asked)
+    connections_in_use.inc()
     try:
         yield connection.cursor()
     except psycopg2.Error as error:
@@ -222,9 +230,12 @@ def _cursor() -> Iterator[Any]:
         _translate(error)
     finally:
         connection.close()
+        connections_in_use.dec()
+        g.database_seconds = g.get("database_seconds", 0.0) + time.perf_counter() - got
 
 
 def _translate(error: psycopg2.Error) -> NoReturn:
+    database_errors.labels(error.pgcode or "none").inc()
     if error.pgcode == SESSION_ENDED:
         raise SessionEnded from None
     lost = error.pgcode is None and isinstance(

@@ -13,7 +13,7 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from taskapi import exceptions
-from taskapi.config import BODY_LIMIT, IMPORT_LIMIT
+from taskapi.config import BATCH_LIMIT, BODY_LIMIT, IMPORT_LIMIT
 from taskapi.exceptions import TaskapiError
 
 _STATUSES: dict[type[TaskapiError], int] = {
@@ -26,6 +26,7 @@ _STATUSES: dict[type[TaskapiError], int] = {
     exceptions.TaskChanged: 412,
     exceptions.ValidationFailed: 422,
     exceptions.IdempotencyKeyReused: 422,
+    exceptions.RateLimited: 429,
     exceptions.TooManyAttempts: 429,
     exceptions.Unavailable: 503,
 }
@@ -37,8 +38,8 @@ REFUSALS = {
     411: ("length_required", "Send the body with a Content-Length, not chunked."),
     413: (
         "body_too_large",
-        f"The body is longer than {BODY_LIMIT} bytes (a file of tasks, than {IMPORT_LIMIT}); "
-        "send less at once.",
+        f"The body is longer than {BODY_LIMIT} bytes (a batch, than {BATCH_LIMIT}; a file of "
+        f"tasks, than {IMPORT_LIMIT}); send less at once.",
     ),
     414: ("uri_too_long", "The URL is too long; send less in it."),
     415: (

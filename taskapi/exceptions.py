@@ -145,7 +145,12 @@ class ValidationFailed(TaskapiError):
     def __init__(self, errors: list[FieldError]) -> None:
         super().__init__(errors=[asdict(error) for error in errors])
         self.errors = errors
-        self.errors = errors
+
+    def below(self, where: str) -> ValidationFailed:
+        """Say the same of input that is a part of another, at the JSON Pointer `where`."""
+        return ValidationFailed(
+            [FieldError(f"{where}{one.pointer}", one.code, one.detail) for one in self.errors]
+        )
 
 
 class IdempotencyKeyReused(TaskapiError):
@@ -177,6 +182,15 @@ class Retryable(TaskapiError):
 class TooManyAttempts(Retryable):
     code = "too_many_attempts"
     message = "There were too many attempts to log in. `Retry-After` says when to try again."
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__()
+        self.retry_after = retry_after
+
+
+class RateLimited(Retryable):
+    code = "rate_limited"
+    message = "These were too many requests. `Retry-After` says when to go on."
 
     def __init__(self, retry_after: int) -> None:
         super().__init__()

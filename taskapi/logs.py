@@ -21,6 +21,8 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 from structlog.typing import Processor
 from uuid_utils import uuid4  # From memory, not by a system call.
 
+from taskapi.operations import template_of
+
 # A caller's own id, if it can do no harm in a log or a header.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 
@@ -118,7 +120,7 @@ def _finish(response: Response) -> Response:
     log.info(
         "request",
         method=environ["REQUEST_METHOD"],
-        route=rule.rule if rule else None,
+        route=template_of(rule.rule) if rule else None,
         status=response.status_code,
         duration_ms=round((time.perf_counter() - g.started) * 1000, 3),
         user_id=g.actor.user_id if "actor" in g else None,

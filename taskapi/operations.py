@@ -6,8 +6,9 @@ The guard, the validation and the OpenAPI document go by these declarations.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import orjson
 from flask import request
@@ -35,8 +36,29 @@ def takes_refresh_token(view: View) -> View:
 
 def body_limit_of(view: Callable[..., Any] | None) -> int:
     """How many bytes of a body a view takes."""
-    upload = getattr(view, "accepts", {}).get("upload")
-    return upload.limit if upload else BODY_LIMIT
+    limit: int = getattr(view, "accepts", {}).get("body_limit", BODY_LIMIT)
+    return limit
+
+
+@functools.cache
+def template_of(rule: str) -> str:
+    """Write a route as OpenAPI does: /tasks/{task_id}."""
+    return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)
+
+
+def counted_as(bucket: str) -> Callable[[View], View]:
+    """Count a view's requests apart from other reading and writing, by this name."""
+
+    def decorate(view: View) -> View:
+        view.bucket = bucket  # type: ignore[attr-defined]
+        return view
+
+    return decorate
+
+
+def bucket_of(view: Callable[..., Any] | None) -> str | None:
+    """By which name a view's requests are counted; None where as reading or writing."""
+    return getattr(view, "bucket", None)
 
 
 def token_kind_of(view: Callable[..., Any]) -> str | None:
@@ -77,27 +99,19 @@ def answers(
     return decorate
 
 
-class Upload(NamedTuple):
-    """A body that is a file: of at most so many bytes, and of one of these types.
-
-    `media` has an example for each media type.
-    """
-
-    limit: int
-    media: Mapping[str, Any]
-
-
 def accepts(
     *,
     body: Schema | None = None,
     query: Schema | None = None,
     body_is_optional: bool = False,
-    upload: Upload | None = None,
+    body_limit: int = BODY_LIMIT,
+    upload: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Let a view have what the request says, validated, as `body` and `query`.
 
-    What is documented is what validates: both come from these schemas. An `upload` is handed
-    on as it is, with its media type as `media`.
+    What is documented is what validates: both come from these schemas. A body that is a file is
+    handed on as it is, with its media type as `media`; `upload` has an example of each. The
+    body may have `body_limit` bytes.
     """
 
     def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
@@ -109,7 +123,7 @@ def accepts(
                 empty = body_is_optional and not request.content_length
                 path["body"] = load(body, {} if empty else _parse_body())
             if upload is not None:
-                if request.mimetype not in upload.media:
+                if request.mimetype not in upload:
                     raise UnsupportedMediaType
                 path |= {"body": request.get_data(cache=False), "media": request.mimetype}
             return view(**path)
@@ -118,6 +132,7 @@ def accepts(
             "body": body,
             "query": query,
             "body_is_optional": body_is_optional,
+            "body_limit": body_limit,
             "upload": upload,
         }
         return validated

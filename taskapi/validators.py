@@ -7,6 +7,7 @@ import re
 from urllib.parse import urlsplit
 
 import psycopg2
+from limits import parse
 from marshmallow import ValidationError
 from psycopg2.extensions import parse_dsn
 from sqlalchemy.engine import make_url
@@ -61,6 +62,29 @@ def is_web_url(value: str) -> None:
         )
 
 
+def is_redis_url(value: str) -> None:
+    """Accept a URL of Redis, and nothing."""
+    try:
+        parts = urlsplit(value)
+        well_formed = parts.scheme in ("redis", "rediss") and bool(parts.hostname)
+        well_formed = well_formed and parts.port != 0
+    except ValueError:
+        well_formed = False
+    if value and not well_formed:
+        # The value itself is not repeated: it may hold a password.
+        raise ValidationError("is not a URL of Redis; write it as redis://localhost:6379/0.")
+
+
+def is_rate(value: str) -> None:
+    """Accept a number of requests for a time."""
+    try:
+        is_one = parse(value).amount > 0
+    except ValueError:
+        is_one = False
+    if not is_one:
+        raise ValidationError("is not a rate; write it as 600/minute or 10/second.")
+
+
 def is_long_enough(value: str) -> None:
     """Accept a secret that can sign, and nothing."""
     try:
@@ -69,6 +93,12 @@ def is_long_enough(value: str) -> None:
         raise ValidationError(f"is not text in UTF-8; {HOW_TO_MAKE_ONE}") from None
     if 0 < length < _SHORTEST_SECRET:
         raise ValidationError(f"is shorter than {_SHORTEST_SECRET} bytes; {HOW_TO_MAKE_ONE}")
+
+
+def are_long_enough(values: list[str]) -> None:
+    """Accept secrets that can sign."""
+    for value in values:
+        is_long_enough(value)
 
 
 def is_host(value: str) -> None:

@@ -41,7 +41,7 @@ def make_settings(**values: Any) -> Settings:
         "external_jwks_url": "",
         "external_jwt_issuer": "",
         "external_jwt_audience": "",
-        "jwt_secret_key": secrets.token_urlsafe(48),
+        "jwt_secret_keys": (secrets.token_urlsafe(48),),
         "jwt_issuer": "taskapi",
         "jwt_audience": "taskapi",
         "access_token_lifetime": 900,
@@ -53,6 +53,13 @@ def make_settings(**values: Any) -> Settings:
         "threads": 8,
         "trash_days": 30,
         "changes_wait_share": 0.5,
+        "rate_limit_enabled": False,
+        "rate_limit_storage_url": "",
+        "rate_limit_reads": "1200/minute",
+        "rate_limit_writes": "600/minute",
+        "rate_limit_logins": "60/minute",
+        "rate_limit_refreshes": "60/minute",
+        "server_timing": False,
         "log_format": "json",
         "log_level": "info",
     }
@@ -134,6 +141,7 @@ def running_service(
         "EMBEDDED_POSTGRES_DIR": str(data),
         "PORT": str(port),
         "WEB_CONCURRENCY": "1",
+        "RATE_LIMIT_ENABLED": "no",
         **settings,
     }
     with log.open("a") as output:

@@ -80,7 +80,7 @@ def fill(directory, user_id: str, count: int) -> None:
         directory,
         f"""
         INSERT INTO tasks (user_id, id, title, description, version)
-        SELECT '{user_id}', gen_random_uuid(), 'Task ' || n, repeat('text ', 20), n
+        SELECT '{user_id}', gen_random_uuid(), 'Task ' || n, repeat('text ', 20), 1000 + n
           FROM generate_series(1, {count}) AS n
         """,
     )

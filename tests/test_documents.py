@@ -27,7 +27,12 @@ def test_every_route_is_described(app, client):
         for rule in app.url_map.iter_rules()
         for method in rule.methods - {"HEAD", "OPTIONS"}
     }
-    assert routes - described == {"GET /docs", "GET /docs/{filename}", "GET /openapi.json"}
+    assert routes - described == {
+        "GET /docs",
+        "GET /docs/{filename}",
+        "GET /metrics",
+        "GET /openapi.json",
+    }
     assert described <= routes
 
 

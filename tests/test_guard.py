@@ -8,6 +8,7 @@ PUBLIC = {
     "GET /docs/<filename>",
     "GET /health",
     "GET /health/live",
+    "GET /metrics",
     "GET /openapi.json",
     "POST /auth/login",
     "POST /auth/register",

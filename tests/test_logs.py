@@ -70,7 +70,7 @@ def test_every_request_has_a_line_with_its_route_and_duration(story):
 
     assert (line["method"], line["route"], line["status"]) == ("GET", None, 404)
     [line] = [r for r in events(story, "request") if r["request_id"] == "my-own.id_1"]
-    assert line["route"] == "/tasks/<task_id>/complete"
+    assert line["route"] == "/tasks/{task_id}/complete"
     assert line["status"] == 200
     assert 0 < line["duration_ms"] < 60_000
 

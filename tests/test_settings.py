@@ -46,8 +46,8 @@ def test_nothing_needs_to_be_set_for_a_trial(read, tmp_path):
 def test_the_key_of_a_trial_is_made_once_and_readable_by_its_owner_alone(read, tmp_path):
     first, second = read(), read()
 
-    assert first.jwt_secret_key == second.jwt_secret_key
-    assert len(first.jwt_secret_key) >= 32
+    assert first.jwt_secret_keys == second.jwt_secret_keys
+    assert len(first.jwt_secret_keys[0]) >= 32
     [path] = tmp_path.glob("*jwt-secret-key")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 

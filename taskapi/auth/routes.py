@@ -26,7 +26,7 @@ from taskapi.auth.schemas import (
 )
 from taskapi.exceptions import SessionNotFound
 from taskapi.http import no_content, parse_id
-from taskapi.operations import accepts, answers, public, takes_refresh_token
+from taskapi.operations import accepts, answers, counted_as, public, takes_refresh_token
 
 blueprint = Blueprint("auth", __name__, url_prefix="/auth")
 outside = Blueprint("auth", __name__, url_prefix="/auth")
@@ -37,6 +37,7 @@ _CONFIRMED = ("password_wrong", "too_many_attempts")
 
 @blueprint.post("/register")
 @public
+@counted_as("login")
 @accepts(body=Registration(), query=CookieQuery())
 @answers(201, TokenPair(), headers=["Set-Cookie"], problems=["email_taken"])
 def register(body: dict[str, Any], query: dict[str, Any]) -> Any:
@@ -46,6 +47,7 @@ def register(body: dict[str, Any], query: dict[str, Any]) -> Any:
 
 @blueprint.post("/login")
 @public
+@counted_as("login")
 @accepts(body=Credentials(), query=CookieQuery())
 @answers(
     200,
@@ -60,6 +62,7 @@ def log_in(body: dict[str, Any], query: dict[str, Any]) -> Any:
 
 @blueprint.post("/refresh")
 @takes_refresh_token
+@counted_as("refresh")
 @accepts(query=CookieQuery())
 @answers(
     200,

@@ -21,6 +21,7 @@ from taskapi.exceptions import (
     SessionEnded,
     SessionNotFound,
 )
+from taskapi.metrics import logins
 
 IS_OPEN = (Session.revoked_at.is_(None), Session.expires_at > func.now())
 """What is true of a session that has not ended."""
@@ -47,6 +48,7 @@ def log_in(client: Client, email: str, password: str) -> dict[str, Any]:
             raise CredentialsInvalid
         answer = open_session(client, user)
     log.info("logged_in", user_id=user["id"])
+    logins.labels("succeeded").inc()
     return answer
 
 
@@ -67,6 +69,7 @@ def authenticate(client: Client, email: str, password: str, *, is_known: bool = 
         raise
     if not matches:
         log.warning("login_failed", user_id=user["id"])
+        logins.labels("failed").inc()
         raise CredentialsInvalid
     throttle.forgive(email, client.address)
     if new_hash:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import math
 from datetime import datetime, timedelta
-from ipaddress import ip_network
 from typing import NamedTuple
 
 import structlog
@@ -19,6 +18,8 @@ from sqlalchemy.dialects.postgresql import insert
 from taskapi.auth.models import LoginAttempts
 from taskapi.database import SYSTEM, execute, transaction
 from taskapi.exceptions import TooManyAttempts
+from taskapi.metrics import logins
+from taskapi.rate_limits import network_of
 
 FREE_FAILURES = 5
 """Failures of an e-mail address from one client address, after which the next one waits."""
@@ -81,6 +82,7 @@ def admit(email: str, address: str, *, is_known: bool) -> None:
         )
         if wait > _NO_WAIT:
             log.warning("login_throttled")
+            logins.labels("throttled").inc()
             raise TooManyAttempts(math.ceil(wait.total_seconds()))
         begins_anew = LoginAttempts.subject.in_(
             subject
@@ -129,9 +131,7 @@ def _reset(subject: bytes) -> None:
 
 
 def _subjects(email: str, address: str) -> Subjects:
-    if ":" in address:
-        # Who has an IPv6 address has all of its network.
-        address = str(ip_network((address, 64), strict=False))
+    address = network_of(address)
     kinds = (f"address\n{address}", f"email\n{email}", f"both\n{address}\n{email}")
     return Subjects(*(hashlib.sha256(kind.encode()).digest() for kind in kinds))
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from flask import Flask, current_app
@@ -36,7 +37,7 @@ class Claims(NamedTuple):
 def init_app(app: Flask, settings: Settings) -> None:
     """Configure how tokens are signed and what a token must say to be ours."""
     app.config.update(
-        JWT_SECRET_KEY=settings.jwt_secret_key,
+        JWT_SECRET_KEY=settings.jwt_secret_keys[0],
         JWT_ALGORITHM="HS256",
         JWT_ENCODE_NBF=False,
         JWT_DECODE_ALGORITHMS=["HS256"],
@@ -48,6 +49,7 @@ def init_app(app: Flask, settings: Settings) -> None:
         JWT_DECODE_AUDIENCE=settings.jwt_audience,
     )
     jwt.init_app(app)
+    app.extensions["taskapi.signing_keys"] = {_key_id(key): key for key in settings.jwt_secret_keys}
     # A signature that was right stays right: each token is verified once, and from then on
     # only its expiry is compared. Whether its session lives is the database's to say.
     app.extensions["taskapi.tokens"] = lru_cache(maxsize=CACHED_TOKENS)(_decode)
@@ -56,13 +58,32 @@ def init_app(app: Flask, settings: Settings) -> None:
 def issue_access_token(user_id: str, session_id: str) -> str:
     """Sign a token for requests."""
     claims = {"sid": session_id}
-    return str(create_access_token(user_id, additional_claims=claims))
+    return str(
+        create_access_token(user_id, additional_claims=claims, additional_headers=_signed_by())
+    )
 
 
 def issue_refresh_token(user_id: str, session_id: str, token_id: str) -> str:
     """Sign a token that can be exchanged once for a new pair."""
     claims = {"sid": session_id, "jti": token_id}
-    return str(create_refresh_token(user_id, additional_claims=claims))
+    return str(
+        create_refresh_token(user_id, additional_claims=claims, additional_headers=_signed_by())
+    )
+
+
+@jwt.decode_key_loader
+def _find_key(headers: dict[str, Any], _payload: dict[str, Any]) -> str:
+    keys: dict[str, str] = current_app.extensions["taskapi.signing_keys"]
+    return keys[headers["kid"]] if "kid" in headers else next(iter(keys.values()))
+
+
+def _signed_by() -> dict[str, str]:
+    """Name the key that signs, so that it is found among several (RFC 7515, 4.1.4)."""
+    return {"kid": next(iter(current_app.extensions["taskapi.signing_keys"]))}
+
+
+def _key_id(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:12]
 
 
 def verify_token(token: str, kind: str) -> Claims:

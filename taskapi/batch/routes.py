@@ -8,17 +8,19 @@ from flask import Blueprint, g
 
 from taskapi.batch.schemas import Batch, Operation, Results
 from taskapi.batch.service import Outcome, run_batch
+from taskapi.config import BATCH_LIMIT
 from taskapi.errors import describe
 from taskapi.exceptions import TaskapiError
 from taskapi.http import json_response
 from taskapi.idempotency import repeatable
 from taskapi.operations import accepts, answers
+from taskapi.rate_limits import charge
 
 blueprint = Blueprint("batch", __name__, url_prefix="/tasks/batch")
 
 
 @blueprint.post("")
-@accepts(body=Batch())
+@accepts(body=Batch(), body_limit=BATCH_LIMIT)
 @repeatable
 @answers(
     207,
@@ -30,10 +32,11 @@ def run_operations(body: dict[str, Any]) -> Any:
 
     `create` (with an `id` of your own, if you like), `update` (as PATCH), `complete` (without
     `data` it flips), `move` and `delete` (into the trash). Each is answered as if it had been
-    sent alone. With `atomic` all of them are done or none: then the first that cannot be is
-    the problem that is answered, with its `index`.
+    sent alone. With `atomic` all of them are done or none: then one that cannot be is the
+    problem that is answered, with its `index`.
     """
     operations = body["operations"]
+    charge(len(operations) - 1)
     outcomes = run_batch(g.actor, operations, atomic=body["atomic"])
     results = [_result(*pair) for pair in zip(operations, outcomes, strict=True)]
     return json_response({"results": results}, 207)

@@ -41,14 +41,18 @@ class Version(Coded):
 class _Creating(Input):
     op = Choice(["create"], required=True)
     id = Id()
-    data = Coded(required=True, allow_none=True)
+    data = Coded(required=True)
 
 
-class _Changing(Input):
+class _Closing(Input):
     op = Choice(["create", "update", "complete", "move", "delete"], required=True)
     id = Id(required=True)
     if_match = Version()
-    data = Coded(allow_none=True)
+    data = Coded()
+
+
+class _Changing(_Closing):
+    data = Coded(required=True)
 
 
 _DATA: Final[dict[str, Schema]] = {
@@ -58,8 +62,12 @@ _DATA: Final[dict[str, Schema]] = {
     "move": Move(),
     "delete": Input(),
 }
-_CREATING: Final = _Creating()
-_CHANGING: Final = _Changing()
+_CLOSING: Final = _Closing()
+_OUTER: Final[dict[Any, Schema]] = {
+    "create": _Creating(),
+    "update": _Changing(),
+    "move": _Changing(),
+}
 
 
 class Operations(Coded):
@@ -81,8 +89,8 @@ class Operations(Coded):
 def _read(index: int, said: Any) -> Operation | ValidationFailed:
     where = f"/operations/{index}"
     try:
-        is_creation = isinstance(said, Mapping) and said.get("op") == "create"
-        outer = load(_CREATING if is_creation else _CHANGING, said, where)
+        op = said.get("op") if isinstance(said, Mapping) else None
+        outer = load(_OUTER.get(op, _CLOSING) if isinstance(op, str) else _CLOSING, said, where)
         data = load(_DATA[outer["op"]], outer.get("data", {}), f"{where}/data")
     except ValidationFailed as refusal:
         return refusal

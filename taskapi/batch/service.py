@@ -9,40 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from functools import cache
-from typing import Any, Final
+from typing import Any
 
 import orjson
 import structlog
 from flask import current_app
-from sqlalchemy import (
-    ARRAY,
-    BigInteger,
-    Boolean,
-    ClauseElement,
-    Column,
-    Integer,
-    Text,
-    Uuid,
-    bindparam,
-    case,
-    cast,
-    delete,
-    func,
-    null,
-    or_,
-    select,
-    union_all,
-    update,
-)
-from sqlalchemy.dialects.postgresql import JSONB, insert
 from uuid_utils import uuid7
 
 from taskapi.batch.schemas import Operation
+from taskapi.batch.sql import SETTABLE, batch
 from taskapi.database import Actor, Row, execute, transaction
 from taskapi.exceptions import SessionEnded, TaskapiError, TaskNotFound, ValidationFailed
-from taskapi.tasks import moving, service, sql
-from taskapi.tasks.models import Task, TrashedTask
+from taskapi.tasks import moving, service
 
 Outcome = Row | TaskapiError | None
 """The task after an operation, None where it is gone, or why the operation was refused."""
@@ -55,7 +33,7 @@ def run_batch(
 ) -> list[Outcome]:
     """Run operations in their order and return what became of each.
 
-    With `atomic` the first refusal is raised, with its `index`, and nothing is done.
+    With `atomic` a refusal is raised, with its `index`, and nothing is done.
     """
     outcomes: list[Outcome] = [
         one if isinstance(one, ValidationFailed) else None for one in operations
@@ -104,10 +82,10 @@ def _waves(
 def _run(actor: Actor, wave: dict[int, Operation]) -> dict[int, Outcome]:
     [first, *others] = wave.items()
     if not others and first[1].op in ("move", "update"):
-        return {first[0]: _run_alone(actor, first[1])}
+        return {first[0]: _run_alone(actor, *first)}
     named = {index: one if one.id else one._replace(id=str(uuid7())) for index, one in wave.items()}
     rows = execute(
-        _batch(
+        batch(
             perhaps_first=actor.session_id is None,
             for_good=not current_app.config["TRASH_DAYS"],
         ),
@@ -139,7 +117,7 @@ def _outcome(actor: Actor, operation: Operation, rows: dict[str, Row]) -> Outcom
     return TaskNotFound()
 
 
-def _run_alone(actor: Actor, operation: Operation) -> Outcome:
+def _run_alone(actor: Actor, index: int, operation: Operation) -> Outcome:
     assert operation.id
     try:
         if operation.op == "update":
@@ -149,6 +127,8 @@ def _run_alone(actor: Actor, operation: Operation) -> Outcome:
         return moving.move_task(
             actor, operation.id, anchor, before=before, versions=operation.versions
         )[0]
+    except ValidationFailed as refusal:
+        return refusal.below(f"/operations/{index}/data")
     except TaskapiError as refusal:
         return refusal
 
@@ -156,99 +136,7 @@ def _run_alone(actor: Actor, operation: Operation) -> Outcome:
 def _as_row(place: int, operation: Operation) -> dict[str, Any]:
     row = {"place": place, "op": operation.op, "id": operation.id, "versions": operation.versions}
     data = service.stored(operation.data)
-    sets = {f"sets_{name}": name in data for name in _SETTABLE}
+    sets = {f"sets_{name}": name in data for name in SETTABLE}
     if operation.op == "complete":
         sets["sets_completed"] = True  # To nothing said: the other of what it is.
     return {**row, **sets, **data}
-
-
-_SETTABLE: Final = ("title", "description", "completed", "order")
-_OPERATION: Final = (
-    func.jsonb_to_recordset(bindparam("operations", type_=JSONB(none_as_null=True)))
-    .table_valued(
-        *(Column("place", Integer), Column("op", Text), Column("id", Uuid(as_uuid=False))),
-        Column("versions", ARRAY(BigInteger)),
-        *(Column(f"sets_{name}", Boolean) for name in _SETTABLE),
-        *(Column("title", Text), Column("title_words", Text)),
-        *(Column("description", Text), Column("description_words", Text)),
-        *(Column("completed", Boolean), Column("order", Integer)),
-    )
-    .render_derived("operation", with_types=True)
-)
-
-
-@cache
-def _batch(*, perhaps_first: bool, for_good: bool) -> ClauseElement:
-    count = bindparam("count", type_=BigInteger())
-    change = sql.changing(by=count, perhaps_first=perhaps_first)
-    said = _OPERATION.c
-    number = change.number - count + said.place
-    is_wanted = (
-        *(Task.user_id == sql.OWNER, Task.id == said.id),
-        or_(said.versions.is_(None), Task.version == func.any(said.versions)),
-    )
-
-    in_trash = select(TrashedTask.id).where(
-        TrashedTask.user_id == sql.OWNER, TrashedTask.id == said.id
-    )
-    values = {
-        "user_id": sql.OWNER,
-        "id": said.id,
-        "title": said.title,
-        "title_words": said.title_words,
-        "description": said.description,
-        "description_words": func.coalesce(said.description_words, ""),
-        "completed_at": case((said.completed, change.time)),
-        "order": func.coalesce(said.order, 0),
-        "created_at": change.time,
-        "updated_at": change.time,
-        "version": number,
-    }
-    created = (
-        insert(Task)
-        .from_select(
-            list(values),
-            select(*values.values()).where(
-                said.op == "create", change.number.is_not(None), ~in_trash.exists()
-            ),
-        )
-        .on_conflict_do_nothing(index_elements=[Task.user_id, Task.id])
-        .returning(*sql.COLUMNS)
-        .cte("created")
-    )
-
-    becomes_completed = func.coalesce(said.completed, Task.completed_at.is_(None))
-    changed = (
-        update(Task)
-        .where(
-            *(*is_wanted, or_(said.op == "update", said.op == "complete")),
-            change.number.is_not(None),
-        )
-        .values(
-            title=case((said.sets_title, said.title), else_=Task.title),
-            title_words=case((said.sets_title, said.title_words), else_=Task.title_words),
-            description=case((said.sets_description, said.description), else_=Task.description),
-            description_words=case(
-                (said.sets_description, said.description_words), else_=Task.description_words
-            ),
-            order=case((said.sets_order, said.order), else_=Task.order),
-            completed_at=case(
-                (~said.sets_completed, Task.completed_at),
-                (becomes_completed, func.coalesce(Task.completed_at, change.time)),
-            ),
-            updated_at=change.time,
-            version=number,
-        )
-        .returning(*sql.COLUMNS)
-        .cte("changed")
-    )
-
-    gone = (
-        delete(Task)
-        .where(*is_wanted, said.op == "delete", change.number.is_not(None))
-        .returning(*(Task.__table__.c[name] for name in sql.KEPT), number.label("number"))
-        .cte("gone")
-    )
-    nothing = (cast(null(), column.type).label(column.name) for column in sql.COLUMNS[1:])
-    done = union_all(created.select(), changed.select(), select(gone.c.id, *nothing))
-    return done.add_cte(*sql.burying(gone, gone.c.number, change.time, for_good=for_good))

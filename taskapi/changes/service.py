@@ -65,7 +65,7 @@ def read_changes(actor: Actor, since: Position | None, limit: int) -> Feed:
     rows = execute(_CHANGES, values, acting_as=actor)
     # Whose accounts are elsewhere has no row here before their first task.
     last_change, floor = (rows[0]["change_seq"], rows[0]["feed_floor"]) if rows else (0, 0)
-    if since and (change > last_change or max(change, began) < floor):
+    if since and (max(change, began) > last_change or max(change, began) < floor):
         raise SyncReset
     found = [row for row in rows if row["id"] is not None]
     has_more = len(found) > limit

@@ -11,6 +11,7 @@ import threading
 import time
 from typing import Final
 
+import psycopg2
 from flask import Flask, current_app
 from sqlalchemy import ARRAY, String, bindparam, func, select
 
@@ -18,6 +19,7 @@ from taskapi.auth.models import User
 from taskapi.config import Settings
 from taskapi.database import SYSTEM, execute
 from taskapi.exceptions import Unavailable
+from taskapi.metrics import waiters
 
 _PAUSE: Final = 0.25  # seconds between two looks
 _COUNTERS = select(User.id, User.change_seq).where(
@@ -32,9 +34,9 @@ def init_app(app: Flask, settings: Settings) -> None:
 
 
 def wait_for_change(user_id: str, known: int, seconds: float) -> bool:
-    """Wait until this owner has changed something after the change `known`.
+    """Wait until this owner has changed something after the change `known`, or the time is over.
 
-    Return whether they may have; False where the time is over, or where no seat is free.
+    Return False at once where no seat is free.
     """
     room: WaitingRoom = current_app.extensions["taskapi.waiting"]
     return room.wait(user_id, known, seconds)
@@ -65,20 +67,24 @@ class WaitingRoom:
             if self._is_closed or len(self._waiters) >= self._seats:
                 return False
             self._waiters.add(waiter)
+            waiters.inc()
             if not self._is_looking:
                 self._is_looking = True
-                threading.Thread(target=self._look, daemon=True).start()
+                threading.Thread(target=self._look, name="waiting", daemon=True).start()
         try:
-            return waiter.is_called.wait(seconds)
+            waiter.is_called.wait(seconds)
         finally:
+            waiters.dec()
             with self._lock:
                 self._waiters.discard(waiter)
+        return True
 
     def close(self) -> None:
         """Let all go, and nobody in: the process is about to end."""
-        self._is_closed = True
-        for waiter in tuple(self._waiters):
-            waiter.is_called.set()
+        with self._lock:
+            self._is_closed = True
+            for waiter in self._waiters:
+                waiter.is_called.set()
 
     def _look(self) -> None:
         while True:
@@ -87,9 +93,9 @@ class WaitingRoom:
                 if not self._waiters:
                     self._is_looking = False
                     return
-                waiters = tuple(self._waiters)
-            counters = self._ask({waiter.user_id for waiter in waiters})
-            for waiter in waiters:
+                waiting = tuple(self._waiters)
+            counters = self._ask({waiter.user_id for waiter in waiting})
+            for waiter in waiting:
                 if counters.get(waiter.user_id, 0) > waiter.known:
                     waiter.is_called.set()
 
@@ -97,6 +103,6 @@ class WaitingRoom:
         try:
             with self._app.app_context():
                 rows = execute(_COUNTERS, {"owners": sorted(owners)}, acting_as=SYSTEM)
-        except Unavailable:
+        except (Unavailable, psycopg2.Error):
             return {}  # They wait on, and hear of it when their time is over.
         return {row["id"]: row["change_seq"] for row in rows}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Any
@@ -31,7 +30,7 @@ from taskapi.openapi.components import (
     UNAVAILABLE_EXAMPLE,
     security_schemes,
 )
-from taskapi.operations import token_kind_of
+from taskapi.operations import template_of, token_kind_of
 from taskapi.tasks.schemas import Task
 
 
@@ -68,7 +67,7 @@ def build_document(app: Flask) -> dict[str, Any]:
         view = app.view_functions[rule.endpoint]
         if not hasattr(view, "answers"):
             continue
-        path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+        path = template_of(rule.rule)
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
             operation = _operation(mode, rule, view, plugin.converter)
             spec.path(path=path, operations={method.lower(): operation})
@@ -126,7 +125,7 @@ def _operation(
             "content": {"application/json": media},
         }
     if upload := accepts.get("upload"):
-        content = {name: {"example": example} for name, example in upload.media.items()}
+        content = {name: {"example": example} for name, example in upload.items()}
         operation["requestBody"] = {"required": True, "content": content}
     return operation
 
@@ -172,10 +171,8 @@ def _responses(
         codes += ["issuer_unavailable"] if mode == "external" else ["session_ended"]
     if needs_token and "user_id" in rule.arguments:
         codes += ["user_mismatch"]
-    if accepts["body"]:
-        codes += ["malformed_json"]
     if accepts["body"] or accepts.get("upload"):
-        codes += ["unsupported_media_type"]
+        codes += ["malformed_json", "unsupported_media_type"]
     codes += ["precondition_failed"] if "If-Match" in conditions else []
     codes += ["idempotency_key_in_use", "idempotency_key_reused"] if is_repeatable(view) else []
     if accepts["body"] or accepts["query"] or "user_id" in rule.arguments or is_repeatable(view):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -10,8 +11,9 @@ from typing import Any, Final
 
 import orjson
 
+from taskapi.config import IMPORT_LIMIT
 from taskapi.database import Row
-from taskapi.exceptions import FieldError, ValidationFailed
+from taskapi.exceptions import FieldError, MalformedJSON, ValidationFailed
 
 COLUMNS: Final = (
     *("id", "title", "description", "completed", "completed_at"),
@@ -21,6 +23,8 @@ _TEXTS: Final = ("title", "description")
 # What a spreadsheet may run (OWASP, CSV Injection), behind any number of our own marks.
 _FORMULA: Final = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 _MARK: Final = "'"
+
+csv.field_size_limit(IMPORT_LIMIT)  # A cell that is too long is one bad row, not the end.
 
 
 def write_json(batches: Iterable[list[Row]]) -> Iterator[bytes]:
@@ -41,14 +45,19 @@ def write_csv(batches: Iterable[list[Row]]) -> Iterator[bytes]:
 
 
 def read_json(body: bytes) -> Iterator[Any]:
-    """Read an array, or a value from each line; a line that is no JSON is a `ValidationFailed`."""
-    if body.lstrip()[:1] == b"[":
-        try:
-            yield from orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            raise _refused("malformed_json", f"This is not JSON in UTF-8: {error}.") from None
-        return
-    for line in body.splitlines():
+    """Read an array. Raises `MalformedJSON`, and `ValidationFailed` where it is something else."""
+    try:
+        tasks = orjson.loads(body.removeprefix(codecs.BOM_UTF8))
+    except orjson.JSONDecodeError as error:
+        raise MalformedJSON(f"The body is not JSON in UTF-8: {error}.") from None
+    if not isinstance(tasks, list):
+        raise _refused("wrong_type", "This must be an array of tasks.")
+    yield from tasks
+
+
+def read_json_lines(body: bytes) -> Iterator[Any]:
+    """Read a value from each line; a line that is no JSON is a `ValidationFailed`."""
+    for line in body.removeprefix(codecs.BOM_UTF8).splitlines():
         if line.strip():
             try:
                 yield orjson.loads(line)

@@ -10,7 +10,7 @@ from flask import Blueprint, Response, g, stream_with_context
 from taskapi.config import IMPORT_LIMIT
 from taskapi.http import json_response
 from taskapi.idempotency import repeatable
-from taskapi.operations import Upload, accepts, answers
+from taskapi.operations import accepts, answers
 from taskapi.tasks.schemas import EXAMPLE_ID, Task
 from taskapi.transfer import formats
 from taskapi.transfer.schemas import ExportQuery, ImportQuery, ImportReport
@@ -19,14 +19,18 @@ from taskapi.transfer.service import export_tasks, import_tasks
 blueprint = Blueprint("transfer", __name__, url_prefix="/tasks")
 
 _EXAMPLE_CSV = "id,title,description,completed\r\n" + EXAMPLE_ID + ",Buy milk,Oat,false\r\n"
-_UPLOAD = Upload(
-    IMPORT_LIMIT,
-    {
-        "application/x-ndjson": f'{{"id": "{EXAMPLE_ID}", "title": "Buy milk"}}\n',
-        "application/json": [{"id": EXAMPLE_ID, "title": "Buy milk"}],
-        "text/csv": _EXAMPLE_CSV,
-    },
-)
+_UPLOAD = {
+    "application/x-ndjson": f'{{"id": "{EXAMPLE_ID}", "title": "Buy milk"}}\n',
+    "application/json": [{"id": EXAMPLE_ID, "title": "Buy milk"}],
+    "text/csv": _EXAMPLE_CSV,
+}
+
+
+_READERS = {
+    "application/json": formats.read_json,
+    "application/x-ndjson": formats.read_json_lines,
+    "text/csv": formats.read_csv,
+}
 
 
 @blueprint.get("/export")
@@ -49,7 +53,7 @@ def export(query: dict[str, Any]) -> Any:
 
 
 @blueprint.post("/import")
-@accepts(query=ImportQuery(), upload=_UPLOAD)
+@accepts(query=ImportQuery(), upload=_UPLOAD, body_limit=IMPORT_LIMIT)
 @repeatable
 @answers(200, ImportReport())
 def import_file(query: dict[str, Any], body: bytes, media: str) -> Any:
@@ -59,8 +63,7 @@ def import_file(query: dict[str, Any], body: bytes, media: str) -> Any:
     trash, is left as it is, so importing twice changes nothing. A task that cannot be taken
     is reported and stops nothing.
     """
-    read = formats.read_csv if media == "text/csv" else formats.read_json
-    rows = import_tasks(g.actor, read(body), dry_run=query["dry_run"])
+    rows = import_tasks(g.actor, _READERS[media](body), dry_run=query["dry_run"])
     counts = dict.fromkeys(("created", "exists", "in_trash", "refused"), 0)
     for row in rows:
         counts[row["status"]] += 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import cache
 from itertools import islice
 from typing import Any, Final
 
@@ -77,6 +76,8 @@ def import_tasks(actor: Actor, said: Iterable[Any], *, dry_run: bool) -> list[Ro
             line["id"] = task["id"]
             wanted.append((line, task))
     with transaction(acting_as=actor):
+        if actor.session_id is None:
+            execute(_PROVIDE_OWNER, {"owner": actor.user_id}, acting_as=actor)
         # Whoever else imports waits here, and then sees what has been added.
         execute(_LOCK, {"owner": actor.user_id}, acting_as=actor)
         _add(actor, wanted, dry_run=dry_run)
@@ -112,7 +113,6 @@ def _add(actor: Actor, wanted: list[tuple[Row, dict[str, Any]]], *, dry_run: boo
         if line["status"] == "created":
             known[task["id"]] = "exists"  # For whoever has the same id further down.
             new.append(stored(task))
-    statement = _adding(perhaps_first=actor.session_id is None)
     for start in range(0, 0 if dry_run else len(new), _BATCH):
         batch = [{"place": place, **task} for place, task in enumerate(new[start:][:_BATCH], 1)]
         values = {
@@ -120,13 +120,12 @@ def _add(actor: Actor, wanted: list[tuple[Row, dict[str, Any]]], *, dry_run: boo
             "count": len(batch),
             "tasks": orjson.dumps(batch).decode(),
         }
-        execute(statement, values, acting_as=actor)
+        execute(_ADD, values, acting_as=actor)
 
 
-@cache
-def _adding(*, perhaps_first: bool) -> ClauseElement:
+def _adding() -> ClauseElement:
     count = bindparam("count", type_=BigInteger())
-    change = sql.changing(by=count, perhaps_first=perhaps_first)
+    change = sql.changing(by=count)
     time = DateTime(timezone=True)
     said = (
         func.jsonb_to_recordset(bindparam("tasks", type_=JSONB()))
@@ -158,6 +157,8 @@ def _adding(*, perhaps_first: bool) -> ClauseElement:
 
 
 _IDS = bindparam("ids", type_=ARRAY(Uuid(as_uuid=False)))
+_ADD = _adding()
+_PROVIDE_OWNER = insert(User).values(id=sql.OWNER, change_seq=0).on_conflict_do_nothing()
 _LOCK = select(User.id).where(User.id == sql.OWNER).with_for_update()
 _KNOWN: Final[ClauseElement] = union_all(
     *(

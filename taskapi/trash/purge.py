@@ -27,8 +27,10 @@ _TRASH = "FROM trash WHERE deleted_at < now() - :days * interval '1 day'"
 _TOMBSTONES = "FROM tombstones WHERE deleted_at < now() - :days * interval '1 day'"
 _KEYS = "FROM idempotency_keys WHERE created_at < now() - :days * interval '1 day'"
 
+# What somebody else is deleting is theirs: whoever does not wait, waits in no circle.
 _DELETE_BATCH: Final = """
-    DELETE FROM {table} WHERE (user_id, {id}) IN (SELECT user_id, {id} {old} LIMIT :count)
+    DELETE FROM {table} WHERE (user_id, {id}) IN (
+      SELECT user_id, {id} {old} LIMIT :count FOR UPDATE SKIP LOCKED)
     RETURNING user_id
 """
 # Their owners first, as every write does: then no two can wait for each other in a circle.

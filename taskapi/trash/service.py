@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from taskapi.database import Actor, Row, execute
 from taskapi.exceptions import TaskExists, TaskNotFound
-from taskapi.tasks.models import Task, TrashedTask
+from taskapi.tasks.models import Task, Tombstone, TrashedTask
 from taskapi.tasks.sql import CHANGE, COLUMNS, KEPT, OWNER, shown
 
 log = structlog.get_logger()
@@ -66,7 +66,12 @@ def _restoring() -> ClauseElement:
     )
     values: dict[str, Any] = {name: gone.c[name] for name in KEPT}
     values |= {"updated_at": CHANGE.time, "version": CHANGE.number}
-    return insert(Task).from_select(list(values), select(*values.values())).returning(*COLUMNS)
+    restored = insert(Task).from_select(list(values), select(*values.values()))
+    # The task is there again, so its deletion is no news for anybody.
+    forgotten = delete(Tombstone).where(
+        Tombstone.user_id == gone.c.user_id, Tombstone.id == gone.c.id
+    )
+    return restored.returning(*COLUMNS).add_cte(forgotten.cte("forgotten"))
 
 
 _NOT_HERE: Final = "There is no task with this id in your trash."
@@ -86,4 +91,8 @@ _NEXT_PAGE = _FIRST_PAGE.where(
 )
 _RESTORE = _restoring()
 _DELETE = delete(TrashedTask).where(*_IS_OWN).returning(TrashedTask.id)
-_EMPTY = delete(TrashedTask).where(TrashedTask.user_id == OWNER).returning(TrashedTask.id)
+_EMPTY = (
+    delete(TrashedTask)
+    .where(TrashedTask.user_id == OWNER, CHANGE.number.is_not(None))
+    .returning(TrashedTask.id)
+)

@@ -1,0 +1,127 @@
+"""The statement that does what a batch says of different tasks."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    ClauseElement,
+    Column,
+    Integer,
+    Text,
+    Uuid,
+    bindparam,
+    case,
+    cast,
+    delete,
+    func,
+    null,
+    or_,
+    select,
+    union_all,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB, insert
+
+from taskapi.tasks import sql
+from taskapi.tasks.models import Task, TrashedTask
+
+SETTABLE: Final = ("title", "description", "completed", "order")
+_OPERATION: Final = (
+    func.jsonb_to_recordset(bindparam("operations", type_=JSONB(none_as_null=True)))
+    .table_valued(
+        *(Column("place", Integer), Column("op", Text), Column("id", Uuid(as_uuid=False))),
+        Column("versions", ARRAY(BigInteger)),
+        *(Column(f"sets_{name}", Boolean) for name in SETTABLE),
+        *(Column("title", Text), Column("title_words", Text)),
+        *(Column("description", Text), Column("description_words", Text)),
+        *(Column("completed", Boolean), Column("order", Integer)),
+    )
+    .render_derived("operation", with_types=True)
+)
+
+
+@cache
+def batch(*, perhaps_first: bool, for_good: bool) -> ClauseElement:
+    """Make the statement that does `operations`, each with its `place` from 1 to `count`.
+
+    It returns the tasks that were created and changed, and of those deleted the id alone. What
+    is not returned was refused: nothing was there, or in another version, or too much.
+    """
+    count = bindparam("count", type_=BigInteger())
+    change = sql.changing(by=count, perhaps_first=perhaps_first)
+    said = _OPERATION.c
+    number = change.number - count + said.place
+    is_wanted = (
+        *(Task.user_id == sql.OWNER, Task.id == said.id),
+        or_(said.versions.is_(None), Task.version == func.any(said.versions)),
+    )
+
+    in_trash = select(TrashedTask.id).where(
+        TrashedTask.user_id == sql.OWNER, TrashedTask.id == said.id
+    )
+    values = {
+        "user_id": sql.OWNER,
+        "id": said.id,
+        "title": said.title,
+        "title_words": said.title_words,
+        "description": said.description,
+        "description_words": func.coalesce(said.description_words, ""),
+        "completed_at": case((said.completed, change.time)),
+        "order": func.coalesce(said.order, 0),
+        "created_at": change.time,
+        "updated_at": change.time,
+        "version": number,
+    }
+    created = (
+        insert(Task)
+        .from_select(
+            list(values),
+            select(*values.values()).where(
+                said.op == "create", change.number.is_not(None), ~in_trash.exists()
+            ),
+        )
+        .on_conflict_do_nothing(index_elements=[Task.user_id, Task.id])
+        .returning(*sql.COLUMNS)
+        .cte("created")
+    )
+
+    becomes_completed = func.coalesce(said.completed, Task.completed_at.is_(None))
+    changed = (
+        update(Task)
+        .where(
+            *(*is_wanted, or_(said.op == "update", said.op == "complete")),
+            change.number.is_not(None),
+        )
+        .values(
+            title=case((said.sets_title, said.title), else_=Task.title),
+            title_words=case((said.sets_title, said.title_words), else_=Task.title_words),
+            description=case((said.sets_description, said.description), else_=Task.description),
+            description_words=case(
+                (said.sets_description, said.description_words), else_=Task.description_words
+            ),
+            order=case((said.sets_order, said.order), else_=Task.order),
+            completed_at=case(
+                (~said.sets_completed, Task.completed_at),
+                (becomes_completed, func.coalesce(Task.completed_at, change.time)),
+            ),
+            updated_at=change.time,
+            version=number,
+        )
+        .returning(*sql.COLUMNS)
+        .cte("changed")
+    )
+
+    gone = (
+        delete(Task)
+        .where(*is_wanted, said.op == "delete", change.number.is_not(None))
+        .returning(*(Task.__table__.c[name] for name in sql.KEPT), number.label("number"))
+        .cte("gone")
+    )
+    nothing = (cast(null(), column.type).label(column.name) for column in sql.COLUMNS[1:])
+    done = union_all(created.select(), changed.select(), select(gone.c.id, *nothing))
+    return done.add_cte(*sql.burying(gone, gone.c.number, change.time, for_good=for_good))

@@ -1,0 +1,147 @@
+"""What Prometheus may know, over all worker processes together.
+
+Under gunicorn each process keeps its numbers in files of its own, which whoever is asked for
+/metrics adds up. Where there is no directory for them (a command, a test) they are the
+process's own.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+from flask import Blueprint, Flask, Response, g, request
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
+from prometheus_client.mmap_dict import MmapedDict
+
+from taskapi.config import VERSION, Settings
+from taskapi.operations import public, template_of
+
+DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
+"""The environment variable by which the processes know where their files are."""
+
+_METHODS: Final = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
+_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+_requests: Final = Histogram(
+    "taskapi_request_duration_seconds",
+    "How long requests took, by route and status.",
+    ["method", "route", "status"],
+    buckets=_BUCKETS,
+)
+_in_flight: Final = Gauge(
+    "taskapi_requests_in_flight", "Requests that are being answered.", multiprocess_mode="livesum"
+)
+connections_in_use: Final = Gauge(
+    "taskapi_database_connections_in_use",
+    "Connections to the database that are in use.",
+    multiprocess_mode="livesum",
+)
+pool_waits: Final = Histogram(
+    "taskapi_database_pool_wait_seconds",
+    "How long it took until a connection was free.",
+    buckets=_BUCKETS[:-2],
+)
+database_errors: Final = Counter(
+    "taskapi_database_errors", "Statements that failed, by SQLSTATE.", ["sqlstate"]
+)
+logins: Final = Counter("taskapi_logins", "Attempts to log in, by what came of them.", ["outcome"])
+refusals: Final = Counter("taskapi_rate_limited", "Requests that a rate limit refused.", ["bucket"])
+waiters: Final = Gauge(
+    "taskapi_change_feed_waiters", "Requests that wait for a change.", multiprocess_mode="livesum"
+)
+_build: Final = Gauge(
+    "taskapi_build_info", "Always 1.", ["version", "python"], multiprocess_mode="max"
+)
+
+blueprint = Blueprint("metrics", __name__)
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Count and time every request."""
+    _build.labels(VERSION, platform.python_version()).set(1)
+    app.before_request(_begin)
+    app.after_request(_finish)
+    app.teardown_request(_end)
+    if settings.server_timing:
+        app.after_request(_tell_times)
+
+
+@blueprint.get("/metrics")
+@public
+def get_metrics() -> Response:
+    """Answer in Prometheus' text format. Not for the public: a proxy in front keeps it in."""
+    return Response(_collect(), content_type=CONTENT_TYPE_LATEST)
+
+
+def bury(pid: int) -> None:
+    """Keep what a process has counted, after its end, in one file for all that have ended."""
+    directory = Path(os.environ[DIRECTORY])
+    multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+    for kind in ("counter", "histogram"):
+        own = directory / f"{kind}_{pid}.db"
+        if not own.exists():
+            continue
+        sums = MmapedDict(str(directory / f"{kind}_ended.db"))  # type: ignore[no-untyped-call]
+        for key, value, timestamp, _ in MmapedDict.read_all_values_from_file(str(own)):  # type: ignore[no-untyped-call]
+            sums.write_value(key, sums.read_value(key)[0] + value, timestamp)  # type: ignore[no-untyped-call]
+        sums.close()  # type: ignore[no-untyped-call]
+        own.unlink()
+    (directory / f"gauge_max_{pid}.db").unlink(missing_ok=True)
+
+
+def _collect() -> bytes:
+    if DIRECTORY not in os.environ:
+        return generate_latest(REGISTRY)
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    while True:
+        try:
+            return generate_latest(registry)
+        except FileNotFoundError:
+            continue  # A process has ended between the look at the directory and its files.
+
+
+def _begin() -> None:
+    _in_flight.inc()
+    g.is_in_flight = True
+
+
+def _finish(response: Response) -> Response:
+    rule = request.url_rule
+    route = template_of(rule.rule) if rule else None
+    child = _child(request.environ["REQUEST_METHOD"], route, response.status_code)
+    child.observe(time.perf_counter() - g.started)
+    return response
+
+
+def _end(_error: BaseException | None) -> None:
+    if g.pop("is_in_flight", False):
+        _in_flight.dec()
+
+
+@lru_cache(maxsize=4096)
+def _child(method: str, route: str | None, status: int) -> Any:
+    # Neither a made-up method nor a made-up path makes a series of its own.
+    method = method if method in _METHODS else "other"
+    return _requests.labels(method, route or "none", status)
+
+
+def _tell_times(response: Response) -> Response:
+    total = (time.perf_counter() - g.started) * 1000
+    database = g.get("database_seconds", 0.0) * 1000
+    response.headers["Server-Timing"] = f"db;dur={database:.2f}, total;dur={total:.2f}"
+    return response

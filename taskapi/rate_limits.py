@@ -1,0 +1,154 @@
+"""How much one may ask: by user, or where there is none by address.
+
+Counted in the memory of each process, or in Redis for all of them together. While Redis is
+away they count for themselves, and nobody is refused for that.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from ipaddress import ip_network
+from typing import Any, Final, NamedTuple
+
+import structlog
+from flask import Flask, Response, current_app, g, request
+from limits import RateLimitItem, WindowStats, parse
+from limits.errors import StorageError
+from limits.storage import storage_from_string
+from limits.strategies import SlidingWindowCounterRateLimiter
+
+from taskapi import metrics
+from taskapi.config import Settings
+from taskapi.exceptions import RateLimited
+from taskapi.operations import bucket_of
+
+_REDIS_PATIENCE: Final = 0.2  # seconds
+_REDIS_PAUSE: Final = 5.0  # seconds until it is asked again
+_UNLIMITED: Final = ("/health", "/health/live", "/metrics")
+
+log = structlog.get_logger()
+
+
+class _Account(NamedTuple):
+    """What a request counts as, and whose it is."""
+
+    bucket: str
+    whose: str
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Count every request, but for health checks and preflights."""
+    if not settings.rate_limit_enabled:
+        return
+    app.extensions["taskapi.rate_limits"] = Limiter(settings)
+    app.before_request(_admit)
+    app.after_request(_count_reading_and_tell)
+
+
+def network_of(address: str) -> str:
+    """Return what is counted as one address: who has one of IPv6 has all of its /64."""
+    return str(ip_network((address, 64), strict=False)) if ":" in address else address
+
+
+def charge(cost: int) -> None:
+    """Count this request as so many more than the one that it is. Raises `RateLimited`."""
+    if cost > 0 and "rate_limit_account" in g:
+        _limiter().take(g.rate_limit_account, cost)
+
+
+class Limiter:
+    """Counts, here or in Redis."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.limits: dict[str, RateLimitItem] = {
+            "read": parse(settings.rate_limit_reads),
+            "write": parse(settings.rate_limit_writes),
+            "login": parse(settings.rate_limit_logins),
+            "refresh": parse(settings.rate_limit_refreshes),
+        }
+        self._here = SlidingWindowCounterRateLimiter(storage_from_string("memory://"))
+        self._shared: SlidingWindowCounterRateLimiter | None = None
+        self._away_until = 0.0
+        if settings.rate_limit_storage_url:
+            storage = storage_from_string(
+                settings.rate_limit_storage_url,
+                wrap_exceptions=True,
+                socket_timeout=_REDIS_PATIENCE,
+                socket_connect_timeout=_REDIS_PATIENCE,
+            )
+            self._shared = SlidingWindowCounterRateLimiter(storage)
+
+    def take(self, account: _Account, cost: int = 1) -> None:
+        """Count. Raises `RateLimited` where it is too much, and then counts nothing."""
+        if not self._ask("hit", account, cost=cost):
+            self.refuse(account)
+
+    def look(self, account: _Account) -> None:
+        """Raise `RateLimited` where one more would be too much."""
+        if not self._ask("test", account):
+            self.refuse(account)
+
+    def count(self, account: _Account) -> None:
+        """Count what has been answered already."""
+        self._ask("hit", account)
+
+    def left(self, account: _Account) -> tuple[int, int]:
+        """Return how much is left, and for how many seconds it is counted on."""
+        stats: WindowStats = self._ask("get_window_stats", account)
+        return stats.remaining, max(0, math.ceil(stats.reset_time - time.time()))
+
+    def refuse(self, account: _Account) -> None:
+        """Raise `RateLimited`."""
+        metrics.refusals.labels(account.bucket).inc()
+        raise RateLimited(max(1, self.left(account)[1]))
+
+    def _ask(self, question: str, account: _Account, **cost: int) -> Any:
+        item = self.limits[account.bucket]
+        if self._shared and time.monotonic() >= self._away_until:
+            try:
+                return getattr(self._shared, question)(item, *account, **cost)
+            except StorageError as error:
+                self._away_until = time.monotonic() + _REDIS_PAUSE
+                log.warning("rate_limit_storage_away", error=type(error.storage_error).__name__)
+        return getattr(self._here, question)(item, *account, **cost)
+
+
+def _admit() -> None:
+    if request.method == "OPTIONS" or request.path in _UNLIMITED:
+        return
+    g.rate_limit_account = account = _account()
+    if account.bucket == "read":
+        # It is counted when it is known whether it was worth something.
+        _limiter().look(account)
+    else:
+        _limiter().take(account)
+
+
+def _account() -> _Account:
+    view = current_app.view_functions.get(request.endpoint or "")
+    method = request.environ["REQUEST_METHOD"]
+    bucket = bucket_of(view) or ("read" if method in ("GET", "HEAD") else "write")
+    if "actor" in g:
+        return _Account(bucket, f"user {g.actor.user_id}")
+    return _Account(bucket, f"address {network_of(request.environ.get('REMOTE_ADDR', ''))}")
+
+
+def _count_reading_and_tell(response: Response) -> Response:
+    if "rate_limit_account" not in g:
+        return response
+    account: _Account = g.rate_limit_account
+    limiter = _limiter()
+    if account.bucket == "read" and response.status_code not in (304, 429):
+        limiter.count(account)
+    item = limiter.limits[account.bucket]
+    left, seconds = limiter.left(account)
+    headers = response.headers
+    headers["RateLimit-Policy"] = f'"{account.bucket}";q={item.amount};w={item.get_expiry()}'
+    headers["RateLimit"] = f'"{account.bucket}";r={left};t={seconds}'
+    return response
+
+
+def _limiter() -> Limiter:
+    limiter: Limiter = current_app.extensions["taskapi.rate_limits"]
+    return limiter

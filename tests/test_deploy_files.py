@@ -1,0 +1,396 @@
+"""The files of deploy/ fit the service, and one another; what can run here is run."""
+
+import configparser
+import http.client
+import os
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import orjson
+import pytest
+import yaml
+
+from taskapi import config
+from taskapi.errors import catalogue
+from tests.nginx import (
+    DEPLOY,
+    check_configuration,
+    needs_nginx,
+    write_configuration,
+    write_tls_configuration,
+)
+from tests.service import ROOT, free_port, running_service
+
+NGINX = (DEPLOY / "nginx.conf").read_text()
+DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
+COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+SERVICES = COMPOSE["services"]
+UNITS = ["taskapi.service", "taskapi.socket", "taskapi-purge.service", "taskapi-purge.timer"]
+GUNICORN = (ROOT / "gunicorn.conf.py").read_text()
+
+needs_systemd = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze here"
+)
+
+
+def read_unit(name):
+    parser = configparser.ConfigParser(strict=False, interpolation=None)
+    parser.optionxform = str  # type: ignore[method-assign, assignment]  # as Python's docs say
+    parser.read(DEPLOY / name)
+    return parser
+
+
+def gunicorn_setting(name):
+    found = re.search(rf"^{name} = (\d+)$", GUNICORN, re.MULTILINE)
+    assert found
+    return int(found[1])
+
+
+def seconds(directive):
+    found = re.search(rf"\b{directive} (\d+)s;", NGINX)
+    assert found, directive
+    return int(found[1])
+
+
+# --- nginx -----------------------------------------------------------------------------------
+
+
+@needs_nginx
+def test_nginx_takes_its_configuration(tmp_path):
+    listen = f"listen 127.0.0.1:{free_port()};"
+    said = check_configuration(write_configuration(tmp_path, listen, tmp_path / "socket"))
+
+    assert "test is successful" in said
+    assert "warn" not in said
+
+
+@needs_nginx
+def test_nginx_takes_its_configuration_with_tls(tmp_path):
+    said = check_configuration(write_tls_configuration(tmp_path, free_port(), tmp_path / "socket"))
+
+    assert "test is successful" in said
+    assert "warn" not in said
+
+
+def test_nginx_has_the_limits_of_the_service():
+    units = {"k": 1024, "m": 1024**2}
+    found = re.findall(r"(?:location = (\S+) \{\n\s+)?client_max_body_size (\d+)([km]);", NGINX)
+    limits = {path: int(number) * units[unit] for path, number, unit in found}
+
+    assert limits == {
+        "": config.BODY_LIMIT,
+        "/tasks/batch": config.BATCH_LIMIT,
+        "/tasks/import": config.IMPORT_LIMIT,
+    }
+    # The line and its end fill one buffer.
+    assert "large_client_header_buffers 4 8k;" in NGINX
+    assert gunicorn_setting("limit_request_line") + len("\r\n") == 8 * 1024
+
+
+def test_nginx_is_more_patient_than_the_feed_and_less_than_gunicorn():
+    from taskapi.changes.schemas import LONGEST_WAIT
+
+    assert seconds("proxy_read_timeout") > LONGEST_WAIT + 5
+    assert seconds("keepalive_timeout") < gunicorn_setting("keepalive")
+
+
+def test_the_problems_of_nginx_have_the_codes_of_the_service():
+    table = re.search(r"map \$status \$problem_code \{(.*?)\}", NGINX, re.DOTALL)
+    assert table
+    codes = {code: status for status, code in re.findall(r"(\w+) (\w+);", table[1])}
+
+    of_nginx = {"service_unavailable": "503"}  # Only who stands before it can say that.
+    of_service = {code: str(status) for code, (status, _) in catalogue().items()}
+    of_service["internal_error"] = "default"
+    assert codes.items() <= (of_service | of_nginx).items()
+    for name in ("title", "detail"):
+        other = re.search(rf"map \$status \$problem_{name} \{{(.*?)\n    \}}", NGINX, re.DOTALL)
+        assert other
+        assert set(re.findall(r"^\s+(\w+) \"", other[1], re.MULTILINE)) == set(codes.values())
+
+
+# --- systemd ---------------------------------------------------------------------------------
+
+
+def here(text):
+    """Let a unit's commands be the ones of this environment."""
+    return text.replace("/opt/taskapi/.venv/bin", str(Path(sys.executable).parent))
+
+
+@needs_systemd
+def test_systemd_takes_the_units(tmp_path):
+    for name in UNITS:
+        (tmp_path / name).write_text(here((DEPLOY / name).read_text()))
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", "--recursive-errors=no", *(tmp_path / one for one in UNITS)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    # What it says of units of the machine is none of ours.
+    said = [line for line in verified.stderr.splitlines() if "taskapi" in line]
+    assert said == []
+    assert verified.returncode == 0, verified.stderr
+
+
+@needs_systemd
+@pytest.mark.parametrize("name", ["taskapi.service", "taskapi-purge.service"])
+def test_systemd_finds_little_that_is_exposed(tmp_path, name):
+    (tmp_path / name).write_text(here((DEPLOY / name).read_text()))
+    # Of ten points, in tenths; the network, which it needs, is most of the rest.
+    judged = subprocess.run(
+        ["systemd-analyze", "security", "--offline=yes", "--threshold=20", tmp_path / name],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert judged.returncode == 0, judged.stdout[-500:] + judged.stderr
+
+
+def test_both_services_are_shut_in_alike():
+    service, purge = (
+        read_unit(f"{name}.service")["Service"] for name in ("taskapi", "taskapi-purge")
+    )
+    own = {"Type", "ExecStart", "ExecReload", "KillMode", "Restart", "RestartSec", "Nice"}
+    own |= {"TimeoutStartSec", "TimeoutStopSec", "LimitNOFILE"}
+
+    assert {k: v for k, v in service.items() if k not in own} == {
+        k: v for k, v in purge.items() if k not in own
+    }
+    assert service["DynamicUser"] == service["NoNewPrivileges"] == "yes"
+    assert service["ProtectSystem"] == "strict"
+    assert service["CapabilityBoundingSet"] == ""
+
+
+def test_the_units_fit_gunicorn_and_nginx():
+    service = read_unit("taskapi.service")["Service"]
+
+    assert int(service["TimeoutStopSec"]) > gunicorn_setting("graceful_timeout")
+    assert (service["KillMode"], service["Type"]) == ("mixed", "notify")
+    listens = read_unit("taskapi.socket")["Socket"]
+    assert f"server unix:{listens['ListenStream']};" in NGINX
+    assert (listens["SocketMode"], listens["SocketGroup"]) == ("0660", "www-data")
+    assert f"user {listens['SocketGroup']};" in NGINX
+    assert read_unit("taskapi-purge.timer")["Timer"]["Persistent"] == "true"
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory):
+    """The settings of a file /etc/taskapi/env, with a database to go with them."""
+    directory = tmp_path_factory.mktemp("deploy")
+    with running_service(directory, THREADS="2") as service:
+        yield {
+            "DATABASE_URL": _url_of(directory),
+            "JWT_SECRET_KEY": "a key for the tests, of more than 32 bytes",
+            "TRUSTED_PROXIES": "1",
+            "LOG_FORMAT": "json",
+            "HEALTH_PORT": service.url.rpartition(":")[2],
+        }
+
+
+def _url_of(directory):
+    from taskapi import embedded
+
+    return embedded.url(directory / "postgres").replace("+psycopg2", "")
+
+
+@pytest.mark.service
+def test_the_unit_starts_reloads_and_stops_as_systemd_asks(tmp_path, database):
+    """As systemd does it: the socket is handed over, and the service tells when it is ready."""
+    unit = read_unit("taskapi.service")["Service"]
+    command = here(unit["ExecStart"])
+    with (
+        socket.socket(socket.AF_UNIX) as listener,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified,
+    ):
+        listener.bind(str(tmp_path / "taskapi.sock"))
+        listener.listen()
+        notified.bind(str(tmp_path / "notify"))
+        notified.settimeout(30)
+        process = subprocess.Popen(
+            # Descriptor 3, meant for the process that this shell becomes.
+            ["sh", "-c", f'exec 3<&"$0"; LISTEN_PID=$$ exec {command}', str(listener.fileno())],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                **database,
+                "LISTEN_FDS": "1",
+                "NOTIFY_SOCKET": str(tmp_path / "notify"),
+                "WEB_CONCURRENCY": "1",
+                "PORT": str(free_port()),
+            },
+            pass_fds=(listener.fileno(),),
+            stderr=(tmp_path / "log").open("wb"),
+        )
+        try:
+            assert b"READY=1" in notified.recv(1024)
+            assert ask_socket(tmp_path / "taskapi.sock", "/health") == 200
+            reload = shlex.split(unit["ExecReload"].replace("$MAINPID", str(process.pid)))
+            subprocess.run(reload, check=True)
+            assert ask_socket(tmp_path / "taskapi.sock", "/health") == 200
+        finally:
+            process.terminate()
+            assert process.wait(timeout=int(unit["TimeoutStopSec"])) == 0
+        # It is systemd's, and there for the next start.
+        assert (tmp_path / "taskapi.sock").exists()
+
+
+def ask_socket(path, target):
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(20)
+        sock.connect(str(path))
+        sock.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        response = http.client.HTTPResponse(sock)
+        response.begin()
+        return response.status
+
+
+@pytest.mark.service
+def test_the_purge_runs(database):
+    command = here(read_unit("taskapi-purge.service")["Service"]["ExecStart"])
+    purged = subprocess.run(
+        shlex.split(command),
+        cwd=ROOT,
+        env={**os.environ, **database},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert purged.returncode == 0, purged.stderr
+
+
+# --- Containers ------------------------------------------------------------------------------
+
+
+def instructions():
+    joined = re.sub(r"\\\n\s*", "", DOCKERFILE)
+    lines = [line for line in joined.splitlines() if line and not line.startswith("#")]
+    return [tuple(line.split(maxsplit=1)) for line in lines]
+
+
+def values_of(name):
+    return [value for found, value in instructions() if found == name]
+
+
+def test_the_image_is_small_pinned_and_nobodys():
+    assert all(re.fullmatch(r"python:3\.11-slim-\w+( AS \w+)?", one) for one in values_of("FROM"))
+    assert len(values_of("FROM")) == 2
+    [install] = [one for one in values_of("RUN") if "pip install" in one]
+    assert "--require-hashes" in install and "--no-cache-dir" in install
+    assert values_of("ADD") == []
+    assert not re.search(r"\b(curl|wget|apt-get|sudo)\b", DOCKERFILE)
+    last = instructions()[-5:]
+    [user] = values_of("USER")
+    assert int(user.split(":")[0]) >= 1000
+    # After it nothing is done that would need more.
+    assert [name for name, _ in last] == ["ENV", "USER", "EXPOSE", "HEALTHCHECK", "CMD"]
+    for name, value in instructions():
+        if name == "CMD":
+            assert orjson.loads(value) == ["gunicorn"]
+        assert not re.search(r"(SECRET|PASSWORD|TOKEN)\w*=", value)
+
+
+def test_the_image_gets_what_it_needs_and_no_more(tmp_path):
+    copied = [one.split() for one in values_of("COPY") if not one.startswith("--from")]
+    sources = {source for *some, _ in copied for source in some}
+    ignored = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+    rules = [line for line in ignored if line and not line.startswith("#")]
+
+    assert sources == {"requirements.txt", "wsgi.py", "gunicorn.conf.py", "migrations", "taskapi"}
+    assert rules[0] == "*"
+    assert {rule[1:] for rule in rules if rule.startswith("!")} == sources
+    # It is enough: what is started there imports nothing from elsewhere.
+    for source in sources - {"requirements.txt"}:
+        copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
+        copy(ROOT / source, tmp_path / source)
+    checked = subprocess.run(
+        [sys.executable, "-P", "-m", "gunicorn", "--check-config"],
+        cwd=tmp_path,
+        env={"DATABASE_URL": "postgresql://a@127.0.0.1:1/b", "JWT_SECRET_KEY": "k" * 32},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.service
+def test_the_health_check_of_the_image_tells(database):
+    [check] = values_of("HEALTHCHECK")
+    _, program, *arguments = ["", *orjson.loads(check[check.index("[") :])]
+    assert program == "python"
+
+    def run(port):
+        environment = {**os.environ, "PORT": port}
+        started = time.monotonic()
+        finished = subprocess.run(
+            [sys.executable, *arguments], env=environment, capture_output=True, check=False
+        )
+        assert time.monotonic() - started < 5
+        return finished.returncode
+
+    assert run(database["HEALTH_PORT"]) == 0
+    assert run(str(free_port())) != 0
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_container_can_do_little(name):
+    service = SERVICES[name]
+
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert re.fullmatch(r"[a-z]+:\d[\w.-]*", service["image"])
+    assert service["tmpfs"]
+    # The service's is in its image.
+    assert "healthcheck" in service or "HEALTHCHECK" in DOCKERFILE and "build" in service
+    assert ("ports" in service) == (name == "nginx")
+    assert service.get("privileged") is None
+    assert not any("docker.sock" in volume for volume in service.get("volumes", []))
+
+
+def test_the_containers_fit_together():
+    service = SERVICES["taskapi"]
+    environment = service["environment"]
+
+    assert set(SERVICES) == {"nginx", "taskapi", "postgres", "redis"}
+    socket_path = re.search(r"server unix:(\S+);", NGINX)
+    assert socket_path
+    assert f"unix:{socket_path[1]}" in service["command"]
+    assert "socket:/run/taskapi" in service["volumes"]
+    assert "socket:/run/taskapi:ro" in SERVICES["nginx"]["volumes"]
+    assert environment["TRUSTED_PROXIES"] == 1
+    assert environment["RATE_LIMIT_STORAGE_URL"].startswith("redis://redis:")
+    assert service["image"] == f"taskapi:{config.VERSION}"
+    assert int(service["stop_grace_period"][:-1]) > gunicorn_setting("graceful_timeout")
+    waits = {name: set(one.get("depends_on", ())) for name, one in SERVICES.items()}
+    assert waits["nginx"] == {"taskapi"} and waits["taskapi"] == {"postgres", "redis"}
+    # The database is in no network from which there is a way out.
+    assert SERVICES["postgres"]["networks"] == SERVICES["redis"]["networks"] == ["data"]
+    assert COMPOSE["networks"]["data"] == {"internal": True}
+
+
+def test_no_secret_has_a_default():
+    text = (DEPLOY / "compose.yaml").read_text()
+    named = re.findall(r"\$\{(\w+)([^}]*)\}", text)
+
+    assert {name for name, _ in named} == {"POSTGRES_PASSWORD", "JWT_SECRET_KEY", "TASKAPI_PORT"}
+    for name, rest in named:
+        assert name == "TASKAPI_PORT" or rest.startswith(":?")
+
+
+def test_every_setting_that_is_named_is_one():
+    known = set(re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    image = set(re.findall(r"(\w+)=", " ".join(values_of("ENV"))))
+
+    assert set(SERVICES["taskapi"]["environment"]) <= known
+    assert {name for name in image if not name.startswith("PYTHON")} <= known
