@@ -57,8 +57,8 @@ def test_ten_thousand_tasks_come_as_one_array_and_are_there_after_a_restart(tmp_
 
     assert len(before) == 10_000
     assert len({task["id"] for task in before}) == 10_000
-    ids = [task["id"] for task in before]
-    assert ids == sorted(ids, reverse=True)
+    newest = [(task["created_at"], task["id"]) for task in before]
+    assert newest == sorted(newest, reverse=True)
     assert after == before
 
 
