@@ -17,6 +17,7 @@ from taskapi import (
     openapi,
     rate_limits,
     schema,
+    upkeep,
 )
 from taskapi.auth import commands, cookies, external, guard, passwords, tokens
 from taskapi.auth import routes as auth_routes
@@ -27,7 +28,6 @@ from taskapi.config import Settings
 from taskapi.extensions import db, migrate
 from taskapi.tasks import routes as task_routes
 from taskapi.transfer import routes as transfer_routes
-from taskapi.trash import purge
 from taskapi.trash import routes as trash_routes
 
 __all__ = ["create_app"]
@@ -53,7 +53,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     rate_limits.init_app(app, settings)
     waiting.init_app(app, settings)
     cli.init_app(app, settings)
-    purge.init_app(app)
+    upkeep.init_app(app, settings)
 
     if settings.auth_mode == "local":
         passwords.init_app(app, settings)

@@ -13,9 +13,14 @@ from taskapi.config import Settings
 
 
 class Connection(psycopg2.extensions.connection):
-    """A connection, and the names of what is prepared on it; None where nothing may be."""
+    """A connection, and what is known of it.
+
+    `prepared` has the names of what is prepared on it; None where nothing may be. `limits`
+    goes before each statement where another server may be behind the connection each time.
+    """
 
     prepared: set[str] | None = None
+    limits = ""
 
 
 CONNECT_ARGS: Final = {
@@ -30,15 +35,20 @@ CONNECT_ARGS: Final = {
 
 def set_up(settings: Settings, connection: Connection, _record: object) -> None:
     """Make a new connection ours."""
+    limits = (
+        f"SET {{}} statement_timeout = {round(settings.statement_timeout * 1000)}; "
+        f"SET {{}} lock_timeout = {round(settings.lock_timeout * 1000)}; "
+        "SET {} idle_in_transaction_session_timeout = 30000; "
+    )
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SET statement_timeout = %s; SET lock_timeout = %s; SET timezone = 'UTC'; "
-            "SET idle_in_transaction_session_timeout = '30s'; "
+        cursor.execute("SET timezone = 'UTC'")  # A pooler keeps this one for us.
+        if settings.prepare_statements:
+            connection.prepared = set()
+            cursor.execute(limits.format(*["SESSION"] * 3))
             # A plan that is kept must be one for large tables, however small they are yet.
-            "SET enable_seqscan = off; SET enable_bitmapscan = off",
-            (round(settings.statement_timeout * 1000), round(settings.lock_timeout * 1000)),
-        )
-    connection.prepared = set() if settings.prepare_statements else None
+            cursor.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
+        else:
+            connection.limits = limits.format(*["LOCAL"] * 3)
     register_type(_UUID, connection)
     register_type(_TIMESTAMPTZ, connection)
 

@@ -197,8 +197,10 @@ def _send(
     who_asks: tuple[str, Mapping[str, Any]] = ("", {}),
 ) -> list[Row]:
     before, who = who_asks
-    preparation, text = statement.words(cursor.connection.prepared)
-    cursor.execute(preparation + before + text, {**statement.values, **(parameters or {}), **who})
+    connection = cursor.connection
+    preparation, text = statement.words(connection.prepared)
+    values = {**statement.values, **(parameters or {}), **who}
+    cursor.execute(preparation + connection.limits + before + text, values)
     if cursor.description is None:
         return []
     names = [column.name for column in cursor.description]

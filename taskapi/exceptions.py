@@ -77,6 +77,11 @@ class PasswordWrong(Forbidden):
     message = "This is not your current password."
 
 
+class AccountDisabled(Forbidden):
+    code = "account_disabled"
+    message = "This account has been disabled; ask whoever runs the service."
+
+
 class OriginNotAllowed(Forbidden):
     code = "origin_not_allowed"
     message = (
@@ -97,6 +102,11 @@ class TaskNotFound(NotFound):
 class SessionNotFound(NotFound):
     code = "session_not_found"
     message = "You have no session with this id that is still open."
+
+
+class UserNotFound(NotFound):
+    code = "user_not_found"
+    message = "There is no account with this e-mail address."
 
 
 class Conflict(TaskapiError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
@@ -78,9 +79,14 @@ def _is_behind(engine: Engine) -> bool:
     return applied <= known and applied != set(script.get_heads())
 
 
-def _verify_isolation(engine: Engine) -> None:
+def find_leaks(engine: Engine) -> Sequence[str]:
+    """Return what would let users see what is not theirs."""
     with engine.connect() as connection:
         result = connection.execute(_ISOLATION, execution_options={"acting_as": SYSTEM})
-        leaks = result.scalars().all()
+        return result.scalars().all()
+
+
+def _verify_isolation(engine: Engine) -> None:
+    leaks = find_leaks(engine)
     if leaks:
         raise PermissionError(f"The database does not keep users apart: {'; '.join(leaks)}.")

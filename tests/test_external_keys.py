@@ -286,7 +286,7 @@ def test_an_answer_that_comes_in_drops_is_cut_off(issuer, monkeypatch):
     issuer.drips = True
 
     with pytest.raises((OSError, HTTPException, ValueError)):
-        keys._fetch(issuer.url)
+        keys.fetch_keys(issuer.url)
 
 
 def test_redirects_are_not_followed(get, issuer):

@@ -114,7 +114,7 @@ class KeySet:
 
     def _refresh(self, is_answered: threading.Event) -> None:
         try:
-            keys = _fetch(self._url)
+            keys = fetch_keys(self._url)
         except (OSError, HTTPException, ValueError) as error:
             self._last_answer_was_good = False
             # Not what it says, which may quote the answer.
@@ -130,7 +130,7 @@ class KeySet:
             is_answered.set()
 
 
-def _fetch(url: str) -> dict[str | None, PyJWK]:
+def fetch_keys(url: str) -> dict[str | None, PyJWK]:
     """Get the set and read it. Raises OSError, HTTPException, ValueError.
 
     Redirects are not followed: whose keys count is what the operator has written.

@@ -42,6 +42,7 @@ class User(Base):
     change_seq: Mapped[int] = mapped_column(BigInteger, server_default="0")
     feed_floor: Mapped[int] = mapped_column(BigInteger, server_default="0")
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    disabled_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 
     __table_args__ = (CheckConstraint("id <> ''", name="id_not_empty"),)
 

@@ -53,7 +53,7 @@ def register(body: dict[str, Any], query: dict[str, Any]) -> Any:
     200,
     TokenPair(),
     headers=["Set-Cookie"],
-    problems=["credentials_invalid", "too_many_attempts"],
+    problems=["credentials_invalid", "account_disabled", "too_many_attempts"],
 )
 def log_in(body: dict[str, Any], query: dict[str, Any]) -> Any:
     """Log in."""

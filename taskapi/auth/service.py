@@ -24,19 +24,30 @@ def register(client: Client, email: str, password: str, name: str | None) -> dic
     """Open an account and its first session. Raises `EmailTaken`."""
     password_hash = passwords.hash_password(password)
     with transaction(acting_as=SYSTEM):
-        added = execute(
-            insert(User)
-            .values(id=str(uuid7()), email=email, name=name, password_hash=password_hash)
-            .on_conflict_do_nothing(index_elements=[User.email])
-            .returning(*PROFILE),
-            acting_as=SYSTEM,
-        )
-        if not added:
-            raise EmailTaken
-        [user] = added
+        user = _add_account(email, password_hash, name)
         answer = open_session(client, user)
     log.info("user_registered", user_id=user["id"])
     return answer
+
+
+def create_account(email: str, password: str, name: str | None) -> Row:
+    """Open an account without a session. Raises `EmailTaken`."""
+    user = _add_account(email, passwords.hash_password(password), name)
+    log.info("user_created", user_id=user["id"])
+    return user
+
+
+def _add_account(email: str, password_hash: str, name: str | None) -> Row:
+    added = execute(
+        insert(User)
+        .values(id=str(uuid7()), email=email, name=name, password_hash=password_hash)
+        .on_conflict_do_nothing(index_elements=[User.email])
+        .returning(*PROFILE),
+        acting_as=SYSTEM,
+    )
+    if not added:
+        raise EmailTaken
+    return added[0]
 
 
 def get_profile(actor: Actor) -> Row:

@@ -15,6 +15,7 @@ from taskapi.auth.models import PROFILE, Session, User
 from taskapi.auth.schemas import normalise_email
 from taskapi.database import SYSTEM, Actor, Row, execute, transaction
 from taskapi.exceptions import (
+    AccountDisabled,
     Busy,
     CredentialsInvalid,
     RefreshTokenReused,
@@ -37,15 +38,21 @@ class Client(NamedTuple):
 
 
 def log_in(client: Client, email: str, password: str) -> dict[str, Any]:
-    """Open a session. Raises `CredentialsInvalid`, as late for a stranger as for a friend."""
+    """Open a session.
+
+    Raises `CredentialsInvalid`, as late for a stranger as for a friend, and `AccountDisabled`.
+    """
     user = authenticate(client, email, password)
     with transaction(acting_as=SYSTEM):
         # A password that is changed at this moment either waits for the new session and
         # ends it, or is seen here.
         is_unchanged = (User.id == user["id"], User.password_hash == user.pop("password_hash"))
-        statement = select(User.id).where(*is_unchanged).with_for_update(read=True)
-        if not execute(statement, acting_as=SYSTEM):
+        statement = select(User.disabled_at).where(*is_unchanged).with_for_update(read=True)
+        found = execute(statement, acting_as=SYSTEM)
+        if not found:
             raise CredentialsInvalid
+        if found[0]["disabled_at"]:
+            raise AccountDisabled
         answer = open_session(client, user)
     log.info("logged_in", user_id=user["id"])
     logins.labels("succeeded").inc()

@@ -39,6 +39,7 @@ __all__ = [
     "EmbeddedPostgresError",
     "ensure_running",
     "is_running",
+    "program_dir",
     "refuse_foreign",
     "running",
     "signing_key",

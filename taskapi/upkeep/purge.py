@@ -7,19 +7,23 @@ own rows, so that it does no harm to stop it or to run it twice.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 import click
 from flask import Flask, current_app
-from flask.cli import AppGroup
+from flask.cli import AppGroup, with_appcontext
 from sqlalchemy import text
 
+from taskapi.auth.administration import forget_attempts, forget_ended_sessions
 from taskapi.cli import running_database
 from taskapi.database import SYSTEM, execute, transaction
 
 TOMBSTONE_DAYS: Final = 90
 _BATCH: Final = 1000  # rows
+_SESSION_DAYS: Final = 30
+_ATTEMPT_DAYS: Final = 2  # A row of failures is forgotten after one.
 
 tasks = AppGroup("tasks", help="Look after the tasks.")
 
@@ -53,12 +57,13 @@ _DELETE_TOMBSTONES = text(f"""
 
 
 def init_app(app: Flask) -> None:
-    """Add the command."""
+    """Add the commands."""
     app.cli.add_command(tasks)
+    app.cli.add_command(purge)
 
 
-@tasks.command()
-def purge() -> None:
+@tasks.command("purge")
+def purge_tasks() -> None:
     """Delete for good what has been in the trash for TRASH_DAYS.
 
     With it go the records of deletions after 90 days (a device that was away for longer
@@ -77,6 +82,28 @@ def purge() -> None:
         f"{done['trash']} tasks out of the trash, {done['tombstones']} records of deletions, "
         f"{done['keys']} kept answers."
     )
+
+
+@click.command()
+@with_appcontext
+def purge() -> None:
+    """Throw away all that nobody needs any more.
+
+    What `flask tasks purge` does, and: sessions 30 days after their end, and counts of attempts to
+    log in after two. It may run beside traffic, be stopped, and run twice; once a day is enough.
+    """
+    click.get_current_context().invoke(purge_tasks)
+    with running_database():
+        sessions = _all(partial(forget_ended_sessions, _SESSION_DAYS, _BATCH))
+        attempts = _all(partial(forget_attempts, _ATTEMPT_DAYS, _BATCH))
+    click.echo(f"{sessions} ended sessions, {attempts} counts of attempts to log in.")
+
+
+def _all(forget: Callable[[], int]) -> int:
+    total = 0
+    while gone := forget():
+        total += gone
+    return total
 
 
 def _purge(days: int) -> Iterator[tuple[str, int]]:

@@ -1,0 +1,116 @@
+"""`flask backup` and `flask restore`: everything, in the custom format of pg_dump."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final
+
+import click
+import flask_migrate
+from flask import Flask
+from sqlalchemy import text
+
+from taskapi import embedded
+from taskapi.cli import running_database
+from taskapi.config import Settings
+from taskapi.database import SYSTEM, execute, prepare
+from taskapi.extensions import db
+
+_DEBIAN: Final = Path("/usr/lib/postgresql")
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Add the commands."""
+
+    @app.cli.command("backup")
+    @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+    @click.option("--force", is_flag=True, help="Replace FILE if it is there.")
+    def backup(file: Path, force: bool) -> None:
+        """Write all data to FILE, which nobody else may read.
+
+        The service may run meanwhile: the file has the data of one moment. What it holds is
+        as secret as the database itself.
+        """
+        if file.exists() and not force:
+            raise click.ClickException(f"{file} is there already; choose another, or --force.")
+        draft = file.with_name(f".{file.name}.part")
+        with running_database():
+            try:
+                # Made first, so that it is closed to others before anything is in it.
+                os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+                _run("pg_dump", settings, "--format=custom", "--no-owner", f"--file={draft}")
+                draft.replace(file)
+            finally:
+                draft.unlink(missing_ok=True)
+        click.echo(f"{file}: {file.stat().st_size / 1024:,.0f} KiB.")
+
+    @app.cli.command("restore")
+    @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+    @click.option("--yes", is_flag=True, help="Do not ask.")
+    def restore(file: Path, yes: bool) -> None:
+        """Replace all data by those of FILE, all of them or none.
+
+        The database may be empty or in use: requests wait meanwhile, or are answered with 503.
+        A file of an older release is migrated afterwards.
+        """
+        with running_database():
+            prepare()
+            [row] = execute(text("SELECT count(*) AS users FROM users"), acting_as=SYSTEM)
+            if not yes:
+                question = f"This replaces all data of {row['users']} users. Go on?"
+                click.confirm(question, abort=True)
+            _run(
+                "pg_restore",
+                settings,
+                *("--clean", "--if-exists", "--no-owner", "--single-transaction"),
+                *("--exit-on-error", f"--dbname={db.engine.url.database}", str(file)),
+            )
+            db.engine.dispose()  # What the connections had prepared is gone.
+            flask_migrate.upgrade()
+            [row] = execute(text("SELECT count(*) AS users FROM users"), acting_as=SYSTEM)
+        click.echo(f"Done: {row['users']} users.")
+
+
+def find_program(name: str, settings: Settings) -> Path:
+    """Return where a program of PostgreSQL is. Raises `click.ClickException`."""
+    if settings.embedded_postgres_dir:
+        return embedded.program_dir() / name
+    # Debian's own command in the path looks for the version of a local cluster.
+    newest = sorted(_DEBIAN.glob(f"*/bin/{name}"), key=lambda path: float(path.parts[-3]))
+    found = newest[-1] if newest else shutil.which(name)
+    if not found:
+        detail = f"{name} is missing; on Debian and Ubuntu: apt-get install postgresql-client."
+        raise click.ClickException(detail)
+    return Path(found)
+
+
+def _run(program: str, settings: Settings, *arguments: str) -> None:
+    finished = subprocess.run(
+        [find_program(program, settings), *arguments],
+        env={**os.environ, **_connection()},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if finished.returncode != 0:
+        raise click.ClickException(finished.stderr.strip())
+
+
+def _connection() -> dict[str, str]:
+    """Say in libpq's environment how to connect: the arguments of a process are for all to see."""
+    url = db.engine.url
+    said = {
+        "PGHOST": url.host or url.query.get("host"),
+        "PGPORT": url.port,
+        "PGUSER": url.username,
+        "PGPASSWORD": url.password,
+        "PGDATABASE": url.database,
+        "PGSSLMODE": url.query.get("sslmode"),
+        "PGSSLROOTCERT": url.query.get("sslrootcert"),
+        "PGOPTIONS": "-c lock_timeout=10s",
+    }
+    return {name: str(value) for name, value in said.items() if value is not None}

@@ -1,0 +1,263 @@
+"""nginx as deploy/nginx.conf sets it up, as an ordinary process on loopback."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import signal
+import socket
+import socketserver
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psutil
+import pytest
+
+from tests.service import ROOT, free_port
+
+DEPLOY = ROOT / "deploy"
+BINARY = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+
+needs_nginx = pytest.mark.skipif(
+    not (BINARY and shutil.which("openssl") and sys.platform == "linux"),
+    reason="there is no nginx here, no openssl, or not all of 127.0.0.0/8",
+)
+
+
+def write_configuration(
+    directory: Path, listen: str, upstream: Path, changes: Mapping[str, str] | None = None
+) -> Path:
+    """Copy nginx.conf with other paths and another address; return where the copy is."""
+    places = {
+        # Whoever runs the tests; only root may say so.
+        "user www-data;": "user root;" if os.geteuid() == 0 else "",
+        "/run/nginx.pid": f"{directory}/nginx.pid",
+        "/var/log/nginx/": f"{directory}/",
+        "/run/taskapi/taskapi.sock": str(upstream),
+        "listen 80;": listen,
+        "listen [::]:80;": "",
+        "server_tokens off;": "server_tokens off;"
+        + "".join(
+            f" {kind}_temp_path {directory}/{kind};"
+            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        ),
+    }
+    return _rewrite(DEPLOY / "nginx.conf", directory, {**places, **(changes or {})})
+
+
+def write_tls_configuration(directory: Path, port: int, upstream: Path) -> Path:
+    """Do the same with TLS, and make a certificate for localhost."""
+    certificate = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    files = ["-keyout", f"{directory}/privkey.pem", "-out", f"{directory}/fullchain.pem"]
+    subprocess.run(
+        ["openssl", "req", "-x509", *key, *certificate, *files], check=True, capture_output=True
+    )
+    places = {
+        "listen 443 ssl http2;": f"listen 127.0.0.1:{port} ssl http2;",
+        "listen [::]:443 ssl http2;": "",
+        "/etc/nginx/tls/": f"{directory}/",
+    }
+    tls = _rewrite(DEPLOY / "nginx-tls.conf", directory, places)
+    include = {"#include /etc/nginx/taskapi-tls.conf;": f"include {tls};"}
+    return write_configuration(directory, "", upstream, include)
+
+
+def _rewrite(source: Path, directory: Path, changes: Mapping[str, str]) -> Path:
+    text = source.read_text()
+    for old, new in changes.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    copy = directory / source.name
+    copy.write_text(text)
+    return copy
+
+
+def check_configuration(configuration: Path) -> str:
+    """Let nginx read it; return what it says, which ends in whether it is good."""
+    assert BINARY
+    command = [BINARY, "-t", "-p", str(configuration.parent), "-c", str(configuration)]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stderr
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    def json(self) -> Any:
+        return orjson.loads(self.body)
+
+
+class Nginx:
+    """A running nginx."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int, directory: Path) -> None:
+        self.process = process
+        self.port = port
+        self.directory = directory
+        self.url = f"http://127.0.0.1:{port}"
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        address: str = "127.0.0.1",
+        context: ssl.SSLContext | None = None,
+    ) -> Answer:
+        """Send a request by a connection of its own, from an address of this machine."""
+        values = dict(headers or {})
+        if isinstance(body, dict | list):
+            values = {"Content-Type": "application/json", **values}
+            body = orjson.dumps(body)
+        connection = self.connection(address, context)
+        try:
+            connection.request(method, path, body, values)
+            response = connection.getresponse()
+            return Answer(response.status, response.headers, response.read())
+        finally:
+            connection.close()
+
+    def connection(
+        self, address: str = "127.0.0.1", context: ssl.SSLContext | None = None
+    ) -> http.client.HTTPConnection:
+        where: dict[str, Any] = {"timeout": 20, "source_address": (address, 0)}
+        if context:
+            return http.client.HTTPSConnection("localhost", self.port, context=context, **where)
+        return http.client.HTTPConnection("127.0.0.1", self.port, **where)
+
+    def dial(self, address: str = "127.0.0.1", receive_buffer: int = 0) -> socket.socket:
+        """Open a connection for what is no proper HTTP."""
+        sock = socket.socket()
+        if receive_buffer:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        sock.bind((address, 0))
+        sock.settimeout(20)
+        sock.connect(("127.0.0.1", self.port))
+        return sock
+
+    def log(self) -> list[dict[str, Any]]:
+        return [orjson.loads(line) for line in self._access_log().read_bytes().splitlines()]
+
+    def logged(self, request_id: str) -> dict[str, Any]:
+        """Wait for the line of a request: it is written after the answer."""
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            for line in self.log():
+                if line["request_id"] == request_id:
+                    return line
+            time.sleep(0.02)
+        raise AssertionError(f"{request_id} is not in {self._access_log().read_text()}")
+
+    def reload(self) -> None:
+        """Take the configuration anew; return when the workers of before are gone."""
+        master = psutil.Process(self.process.pid)
+        before = set(master.children())
+        self.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 20
+        while before & set(master.children()):
+            assert time.monotonic() < deadline, (self.directory / "error.log").read_text()
+            time.sleep(0.05)
+
+    def _access_log(self) -> Path:
+        return self.directory / "access.log"
+
+
+@contextmanager
+def running_nginx(configuration: Path, port: int) -> Iterator[Nginx]:
+    """Run nginx on a configuration that listens on this port of loopback."""
+    assert BINARY
+    directory = configuration.parent
+    command = [BINARY, "-p", str(directory), "-c", str(configuration), "-g", "daemon off;"]
+    with (directory / "stderr").open("ab") as stderr:
+        process = subprocess.Popen(command, stderr=stderr)
+    try:
+        deadline = time.monotonic() + 10
+        while True:
+            assert process.poll() is None, (directory / "stderr").read_text()
+            assert time.monotonic() < deadline
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except ConnectionError:
+                time.sleep(0.02)
+        yield Nginx(process, port, directory)
+    finally:
+        process.terminate()  # Without waiting for anybody.
+        process.wait(timeout=20)
+
+
+@contextmanager
+def nginx_before(
+    upstream: Path, directory: Path, changes: Mapping[str, str] | None = None
+) -> Iterator[Nginx]:
+    """Run nginx, without TLS, in front of whatever listens at a path."""
+    port = free_port()
+    listen = f"listen 127.0.0.1:{port};"
+    with running_nginx(write_configuration(directory, listen, upstream, changes), port) as nginx:
+        yield nginx
+
+
+class _Listener(socketserver.StreamRequestHandler):
+    server: Upstream
+
+    def handle(self) -> None:
+        self.server.connections += 1
+        while line := self.rfile.readline():
+            head = [line]
+            while (line := self.rfile.readline()) not in (b"\r\n", b""):
+                head.append(line)
+            lengths = [one for one in head if one.lower().startswith(b"content-length:")]
+            self.rfile.read(int(lengths[0].split(b":")[1]) if lengths else 0)
+            request = b"".join(head).decode("latin-1").rstrip("\r\n")
+            self.server.requests.append(request)
+            path = request.split()[1]
+            if path == "/break-off":
+                return
+            if path == "/be-silent":
+                self.server.closing.wait(20)
+                return
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+
+class Upstream(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """A server in the service's place that keeps what reaches it."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path), _Listener)
+        self.path = path
+        self.requests: list[str] = []
+        """Request line and headers of each."""
+        self.connections = 0
+        self.closing = threading.Event()
+
+    def handle_error(self, *_: Any) -> None:
+        """Say nothing: nginx hangs up on whom it does not need any more."""
+
+
+@contextmanager
+def listening_upstream(path: Path) -> Iterator[Upstream]:
+    upstream = Upstream(path)
+    threading.Thread(target=upstream.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield upstream
+    finally:
+        upstream.closing.set()
+        upstream.shutdown()
+        upstream.server_close()
