@@ -123,6 +123,14 @@ class TaskExists(Conflict):
     message = "You have a task with this id already."
 
 
+class NoRoom(Conflict):
+    code = "no_room"
+    message = (
+        "Thousands of tasks around this place have the same `order`, or orders without a gap; "
+        "give them orders of their own first, for example in batches."
+    )
+
+
 class IdempotencyKeyInUse(Conflict):
     code = "idempotency_key_in_use"
     message = "A request with this Idempotency-Key is being answered; send it again in a moment."

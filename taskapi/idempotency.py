@@ -23,8 +23,9 @@ from taskapi.database import Actor, Row, execute, transaction
 from taskapi.exceptions import (
     IdempotencyKeyInUse,
     IdempotencyKeyReused,
+    NotAuthenticated,
+    Retryable,
     TaskapiError,
-    Unavailable,
 )
 from taskapi.extensions import Base
 from taskapi.fields import Input, Text
@@ -72,17 +73,14 @@ class Headers(Input):
 
 _HEADERS = Headers()
 
-# Reads what is stored only if nobody else is at it: whoever is first stores before letting go.
-_CLAIM = text("""
-    SELECT pg_try_advisory_xact_lock(:lock) AS is_ours,
-           EXISTS (SELECT FROM users WHERE users.id = :owner) AS has_owner,
-           fingerprint, status, headers, body
-      FROM (SELECT) AS always
-      LEFT JOIN idempotency_keys
-        ON idempotency_keys.user_id = :owner AND key = :key
+_CLAIM = text("SELECT pg_try_advisory_xact_lock(:lock) AS is_ours")
+# A statement of its own, so that it sees what was stored before the lock was let go.
+_FIND = text("""
+    SELECT fingerprint, status, headers, body FROM idempotency_keys
+     WHERE idempotency_keys.user_id = :owner AND key = :key
        AND created_at > now() - interval '1 day'
 """)
-# From the owner's row: where that is not there yet, nothing was done that could be doubled.
+# From the owner's row: where that is not there, nothing was done that could be doubled.
 _STORE = text("""
     INSERT INTO idempotency_keys
       (user_id, key, fingerprint, status, headers, body, created_at)
@@ -92,7 +90,6 @@ _STORE = text("""
       fingerprint = excluded.fingerprint, status = excluded.status, headers = excluded.headers,
       body = excluded.body, created_at = excluded.created_at
     WHERE idempotency_keys.created_at <= now() - interval '1 day'
-    RETURNING key
 """)
 
 
@@ -118,36 +115,43 @@ def is_repeatable(view: Callable[..., Any]) -> bool:
 
 def _fingerprint(said: dict[str, Any]) -> bytes:
     everything = [request.method, request.path, request.environ.get("HTTP_IF_MATCH"), said]
-    written = orjson.dumps(everything, default=repr, option=orjson.OPT_SORT_KEYS)
+    written = orjson.dumps(everything, default=_written, option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(written).digest()
+
+
+def _written(value: object) -> object:
+    return value.members if isinstance(value, TaskapiError) else repr(value)
 
 
 def _answer_once(actor: Actor, key: str, fingerprint: bytes, view: Callable[[], Any]) -> Response:
     whose = {"owner": actor.user_id, "key": key}
     lock = hashlib.sha256(f"{actor.user_id}\n{key}".encode()).digest()[:8]
-    claim = {**whose, "lock": int.from_bytes(lock, signed=True)}
     with transaction(acting_as=actor):
-        [found] = execute(_CLAIM, claim, acting_as=actor)
-        if not found["is_ours"]:
+        [claim] = execute(_CLAIM, {"lock": int.from_bytes(lock, signed=True)}, acting_as=actor)
+        if not claim["is_ours"]:
             raise IdempotencyKeyInUse
-        if found["status"] is not None:
-            return _replay(found, fingerprint)
-        try:
-            response = current_app.make_response(view())
-        except TaskapiError as refusal:
-            if isinstance(refusal, Unavailable):
-                raise
-            response = current_app.make_response(current_app.handle_user_exception(refusal))
+        if found := execute(_FIND, whose, acting_as=actor):
+            return _replay(found[0], fingerprint)
+        response = _answer(actor, view)
         answer = {
             "fingerprint": fingerprint,
             "status": response.status_code,
             "headers": orjson.dumps(_kept_headers(response)).decode(),
             "body": response.get_data(),
         }
-        if not execute(_STORE, {**whose, **answer}, acting_as=actor) and found["has_owner"]:
-            # Somebody stored between our look and our lock: theirs is the first answer.
-            raise IdempotencyKeyInUse
+        execute(_STORE, {**whose, **answer}, acting_as=actor)
     return response
+
+
+def _answer(actor: Actor, view: Callable[[], Any]) -> Response:
+    """Let the view answer; what it refuses has no effect, and is an answer as well."""
+    try:
+        with transaction(acting_as=actor):
+            return current_app.make_response(view())
+    except (NotAuthenticated, Retryable):
+        raise  # Another time it may be answered otherwise.
+    except TaskapiError as refusal:
+        return current_app.make_response(current_app.handle_user_exception(refusal))
 
 
 def _replay(stored: Row, fingerprint: bytes) -> Response:

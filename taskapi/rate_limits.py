@@ -7,8 +7,9 @@ away they count for themselves, and nobody is refused for that.
 from __future__ import annotations
 
 import math
+import re
 import time
-from ipaddress import ip_network
+from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Any, Final, NamedTuple
 
 import structlog
@@ -25,6 +26,7 @@ from taskapi.operations import bucket_of
 
 _REDIS_PATIENCE: Final = 0.2  # seconds
 _REDIS_PAUSE: Final = 5.0  # seconds until it is asked again
+_PORT: Final = re.compile(r"^\[?([0-9.]+|(?<=\[)[0-9a-fA-F:.]+)\]?(:[0-9]+)?$")
 _UNLIMITED: Final = ("/health", "/health/live", "/metrics")
 
 log = structlog.get_logger()
@@ -47,8 +49,18 @@ def init_app(app: Flask, settings: Settings) -> None:
 
 
 def network_of(address: str) -> str:
-    """Return what is counted as one address: who has one of IPv6 has all of its /64."""
-    return str(ip_network((address, 64), strict=False)) if ":" in address else address
+    """Return what is counted as one address: who has one of IPv6 has all of its /64.
+
+    Some proxies write a port behind it, and what a client has made up is counted as it is.
+    """
+    bare = _PORT.sub(r"\1", address)
+    try:
+        ip = ip_address(bare)
+    except ValueError:
+        return address
+    if isinstance(ip, IPv4Address):
+        return str(ip)
+    return str(ip.ipv4_mapped or ip_network((ip, 64), strict=False))
 
 
 def charge(cost: int) -> None:

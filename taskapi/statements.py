@@ -29,7 +29,7 @@ class Statement:
     """The text of a statement with places for values, and the values that it has by itself.
 
     `types` names the places' types, as far as they are known; without it (a text of several
-    statements, for example) the statement is never prepared.
+    statements, or one with the execution option `prepare=False`) it is never prepared.
     """
 
     def __init__(
@@ -103,8 +103,9 @@ def _compile(statement: ClauseElement) -> Statement:
         for name, bind in binds.items()
         if not isinstance(bind.type, NullType)
     }
-    is_text = isinstance(statement, TextClause)
-    return Statement(str(compiled), values, None if is_text else types)
+    options: Mapping[str, Any] = getattr(statement, "_execution_options", {})
+    is_prepared = options.get("prepare", not isinstance(statement, TextClause))
+    return Statement(str(compiled), values, types if is_prepared else None)
 
 
 # Weak, so that what is worded for one use is forgotten after it.

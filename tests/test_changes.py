@@ -892,3 +892,18 @@ def test_who_waits_is_answered_when_the_service_stops(service, threads, token):
     assert took < 10
     assert status == 200
     assert (page["changes"], page["has_more"]) == ([], False)
+
+
+def test_one_user_takes_not_all_the_seats(variant):
+    app = variant(threads=8, changes_wait_share=0.5)
+    alice = register(app, "alice2@example.com")
+    since = json_of(alice.get("/tasks/changes"))["next"]
+
+    with ThreadPoolExecutor(4) as pool:
+        url = f"/tasks/changes?since={since}&wait=2"
+        answers = list(pool.map(lambda _: alice.get(url), range(4)))
+
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert [answer.headers.get("Retry-After") for answer in answers].count(
+        "5"
+    ) == 1  # Of four seats.

@@ -552,3 +552,36 @@ def test_a_task_that_is_created_is_one_that_could_be_posted(alice):
     assert_refused_field(create_under(alice, f"/tasks/{ID}", title=""), "/title", "blank")
     assert_refused_field(create_under(alice, f"/tasks/{ID}", colour="red"), "/colour", "unknown")
     assert alice.get("/tasks").json["tasks"] == []
+
+
+def test_an_id_is_never_in_the_trash_and_among_the_tasks(alice, sql):
+    """Whoever creates anew what somebody deletes at this moment is told so, or comes first."""
+    for number in range(30):
+        task = alice.creates(f"precious {number}")
+        url = f"/tasks/{task['id']}"
+
+        def recreate(url=url):
+            headers = {"If-None-Match": "*"}
+            return alice.put(url, {"title": "new"}, headers=headers).status_code
+
+        with ThreadPoolExecutor(2) as pool:
+            deleted, created = pool.submit(alice.delete, url), pool.submit(recreate)
+        assert deleted.result().status_code == 204
+        assert created.result() in (409, 412)
+    assert sql("SELECT id FROM tasks WHERE id IN (SELECT id FROM trash)") == []
+
+
+def test_whoever_creates_what_others_delete_for_good_stays_logged_in(alice):
+    url = f"/tasks/{uuid4()}"
+    headers = {"If-None-Match": "*"}
+
+    def create(_number):
+        return alice.put(url, {"title": "a"}, headers=headers).status_code
+
+    def delete(_number):
+        return alice.delete(f"{url}?permanent=true").status_code
+
+    with ThreadPoolExecutor(4) as pool:
+        created, deleted = pool.map(create, range(60)), pool.map(delete, range(60))
+        assert set(created) <= {201, 412}
+        assert set(deleted) <= {204, 404}

@@ -10,12 +10,14 @@ import psutil
 import psycopg2
 import pytest
 import requests
+from limits import parse
 from sqlalchemy import make_url
 
 from taskapi import embedded
 from tests import service
 from tests.people import (
     PASSWORD,
+    Caller,
     assert_problem,
     assert_refused_field,
     outsider,
@@ -538,3 +540,70 @@ def test_who_is_killed_before_the_answer_is_sent_sends_it_when_asked_again(runni
     assert done.status_code == 201, done.text
     assert done.headers[REPLAYED] == "true"
     assert bea.call("GET", "/tasks").json()["tasks"] == [done.json()]
+
+
+def test_a_limit_that_was_reached_is_not_the_answer_for_a_day(app, variant, monkeypatch):
+    limited = variant(rate_limit_enabled=True, rate_limit_writes="10/minute")
+    alice = register(limited, "limited@example.com")
+    batch = {"operations": [{"op": "create", "data": {"title": "a"}}] * 6}
+    headers = {"Idempotency-Key": "k"}
+    assert alice.post("/tasks/batch", batch).status_code == 207
+
+    assert_problem(alice.post("/tasks/batch", batch, headers=headers), 429, "rate_limited")
+
+    monkeypatch.setitem(limited.extensions, "taskapi.rate_limits", Generous())
+    done = alice.post("/tasks/batch", batch, headers=headers)
+    assert done.status_code == 207
+    assert "Idempotent-Replayed" not in done.headers
+
+
+class Generous:
+    """Limits when the minute is over."""
+
+    limits = {"write": parse("10/minute")}
+
+    def take(self, *_args):
+        pass
+
+    def left(self, _account):
+        return 10, 60
+
+
+def test_a_task_that_is_there_again_cannot_be_restored_with_a_key_either(alice, sql):
+    task = alice.creates()
+    alice.delete(f"/tasks/{task['id']}")
+    sql("""
+        INSERT INTO tasks (user_id, id, title, version)
+        SELECT user_id, id, 'anew', 1000 FROM trash
+    """)
+
+    url, headers = f"/trash/{task['id']}/restore", {"Idempotency-Key": "k"}
+    first, again = (alice.post(url, headers=headers) for _ in range(2))
+
+    assert_problem(first, 409, "task_exists")
+    assert (again.status_code, again.data) == (409, first.data)
+    assert again.headers["Idempotent-Replayed"] == "true"
+
+
+def test_batches_that_are_wrong_in_other_ways_are_other_requests(alice):
+    def send(title):
+        batch = {"operations": [{"op": "create", "data": {"title": title}}]}
+        return alice.post("/tasks/batch", batch, headers={"Idempotency-Key": "k"})
+
+    assert send("").status_code == 207
+    assert_problem(send(5), 422, "idempotency_key_reused")
+    assert send("").headers["Idempotent-Replayed"] == "true"
+
+
+def test_whoever_is_new_here_is_doubled_no_more_than_others(variant):
+    app = variant(auth_mode="path")
+    headers = {"Idempotency-Key": "k"}
+    for number in range(15):
+        new = Caller(app.test_client(), f"new {number}", None)
+
+        def create(_number, new=new):
+            return new.post(new.path, {"title": "a"}, headers=headers).status_code
+
+        with ThreadPoolExecutor(4) as pool:
+            assert set(pool.map(create, range(4))) <= {201, 409}
+        assert len(new.get(new.path).json) == 1

@@ -4,6 +4,7 @@ from uuid import uuid4
 
 import pytest
 
+from taskapi.tasks import moving
 from tests.people import assert_problem, assert_refused_field, json_of
 
 LOWEST, HIGHEST = -(2**31), 2**31 - 1
@@ -468,3 +469,14 @@ def test_thousands_of_equals_are_spread_once(alice, sql):
 
     assert answer["renumbered"] == []
     assert answer["task"]["version"] > 5000
+
+
+def test_where_too_many_have_the_same_order_nothing_is_moved(alice, sql, monkeypatch):
+    monkeypatch.setattr(moving, "_WINDOWS", (2, 4))
+    tasks = [alice.creates(str(number)) for number in range(20)]
+    before = alice.get("/tasks?sort=order").json
+
+    answer = alice.post(f"/tasks/{tasks[0]['id']}/move", {"after": tasks[10]["id"]})
+
+    assert_problem(answer, 409, "no_room")
+    assert alice.get("/tasks?sort=order").json == before

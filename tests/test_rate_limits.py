@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import requests
 
+from taskapi.rate_limits import network_of
 from tests.people import PASSWORD, assert_problem, bearer, register
 from tests.service import Caller, free_port, running_service
 
@@ -222,3 +223,19 @@ def test_with_redis_all_processes_count_together_and_outlive_it(tmp_path, redis)
         assert set(statuses) <= {200, 429}
         assert 10 <= statuses.count(200) <= 20  # Ten of each process that was asked.
         assert alice.call("POST", "/tasks", json={"title": "a"}).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("192.0.2.1:5678", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8::1", "2001:db8::/64"),
+        ("[2001:db8::1]:443", "2001:db8::/64"),
+        ("nonsense", "nonsense"),
+        ("", ""),
+    ],
+)
+def test_what_counts_as_one_address(address, counted):
+    assert network_of(address) == counted

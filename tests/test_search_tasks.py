@@ -261,3 +261,20 @@ def test_the_cursor_of_one_search_is_not_that_of_another(alice):
     response = alice.get(f"/tasks?q=buy&limit=1&cursor={cursor}")
 
     assert_refused_field(response, "/query/cursor", "of_another_list")
+
+
+@pytest.mark.parametrize(
+    ("title", "words", "is_found"),
+    [
+        ("राजा मोर", "राम", False),
+        ("राजा मोर", "राजा", True),
+        ("काम तो बस", "किताब", False),
+        ("ซื้อนมวันนี้", "นม", True),
+        ("がっこう", "か", False),
+        ("한국어", "한국", True),
+    ],
+)
+def test_vowel_signs_are_letters(alice, title, words, is_found):
+    task = alice.creates(title)
+
+    assert found(alice, words) == ([task["title"]] if is_found else [])

@@ -20,7 +20,7 @@ from taskapi.batch.schemas import Operation
 from taskapi.batch.sql import SETTABLE, batch
 from taskapi.database import Actor, Row, execute, transaction
 from taskapi.exceptions import SessionEnded, TaskapiError, TaskNotFound, ValidationFailed
-from taskapi.tasks import moving, service
+from taskapi.tasks import moving, service, sql
 
 Outcome = Row | TaskapiError | None
 """The task after an operation, None where it is gone, or why the operation was refused."""
@@ -40,8 +40,12 @@ def run_batch(
     ]
     _refuse_all(outcomes, atomic=atomic)
     waves = list(_waves(operations))
-    together = atomic or len(waves) > 1
+    names = any(isinstance(one, Operation) and one.op == "create" and one.id for one in operations)
+    together = atomic or names or len(waves) > 1
     with transaction(acting_as=actor) if together else nullcontext():
+        if names:
+            # Whether an id is taken must not change between the look and the write.
+            execute(sql.LOCK_OWNER, {"owner": actor.user_id}, acting_as=actor)
         for wave in waves:
             for index, outcome in _run(actor, wave).items():
                 outcomes[index] = outcome

@@ -7,6 +7,7 @@ which LISTEN does not, and costs those who write nothing, which NOTIFY does.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import Final
@@ -21,6 +22,7 @@ from taskapi.database import SYSTEM, execute
 from taskapi.exceptions import Unavailable
 from taskapi.metrics import waiters
 
+_SHARE_OF_ONE: Final = 0.75  # Nobody keeps all others standing.
 _PAUSE: Final = 0.25  # seconds between two looks
 _COUNTERS = select(User.id, User.change_seq).where(
     User.id == func.any(bindparam("owners", type_=ARRAY(String)))
@@ -55,6 +57,7 @@ class WaitingRoom:
     def __init__(self, app: Flask, seats: int) -> None:
         self._app = app
         self._seats = seats
+        self._seats_of_one = math.ceil(seats * _SHARE_OF_ONE)
         self._lock = threading.Lock()
         self._waiters: set[_Waiter] = set()
         self._is_looking = False
@@ -64,7 +67,8 @@ class WaitingRoom:
         """Wait as `wait_for_change` does."""
         waiter = _Waiter(user_id, known)
         with self._lock:
-            if self._is_closed or len(self._waiters) >= self._seats:
+            own = sum(one.user_id == user_id for one in self._waiters)
+            if self._is_closed or len(self._waiters) >= self._seats or own >= self._seats_of_one:
                 return False
             self._waiters.add(waiter)
             waiters.inc()

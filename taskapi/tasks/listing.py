@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from functools import cache
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
@@ -46,6 +46,7 @@ _KEYS: Final[dict[str, ColumnElement[Any]]] = {
 }
 SORTS: Final = tuple(sign + name for name in _KEYS for sign in ("", "-"))
 NEWEST_FIRST: Final = "-created_at"
+_SHAPES: Final = 256
 
 
 def _time(name: str) -> BindParameter[datetime]:
@@ -144,12 +145,13 @@ def _kind(after: Place | None) -> str:
     return "after null" if after.key is None else "after value"
 
 
-@cache
+@lru_cache(_SHAPES)
 def _total(filters: frozenset[str]) -> ClauseElement:
-    return select(func.count().label("total")).select_from(Task).where(*_conditions(filters))
+    total = select(func.count().label("total")).select_from(Task).where(*_conditions(filters))
+    return total.execution_options(prepare=not filters)
 
 
-@cache
+@lru_cache(_SHAPES)
 def _page(sort: str, filters: frozenset[str], kind: str) -> ClauseElement:
     name = sort.removeprefix("-")
     descending = sort != name
@@ -167,6 +169,8 @@ def _page(sort: str, filters: frozenset[str], kind: str) -> ClauseElement:
         .outerjoin(page, true())
         .where(User.id == OWNER)
         .order_by(*keys)
+        # Of other filters there are thousands of combinations, each of which would be kept.
+        .execution_options(prepare=filters <= {"completed", "open", "known"})
     )
 
 

@@ -24,9 +24,8 @@ from sqlalchemy import (
     update,
 )
 
-from taskapi.auth.models import User
 from taskapi.database import Actor, Row, execute, transaction
-from taskapi.exceptions import FieldError, TaskChanged, TaskNotFound, ValidationFailed
+from taskapi.exceptions import FieldError, NoRoom, TaskChanged, TaskNotFound, ValidationFailed
 from taskapi.tasks import sql
 from taskapi.tasks.models import Task
 
@@ -34,7 +33,7 @@ _GAP: Final = 2**16  # between two tasks, where there is room
 _ROOM: Final = 16  # between two tasks of a window that is numbered anew
 _LOWEST: Final = -(2**31)
 _HIGHEST: Final = 2**31 - 1
-_WINDOWS: Final = (8, 64, 512, 4096)  # tasks on each side of the place
+_WINDOWS: Final = (8, 64, 512, 8192)  # tasks on each side of the place
 
 log = structlog.get_logger()
 
@@ -50,7 +49,7 @@ def move_task(
     """Put a task before or after another one, or after None: before all.
 
     Return it, and the others that were numbered anew. Raises `TaskNotFound`, `TaskChanged`,
-    and `ValidationFailed` where the other one is not there.
+    `ValidationFailed` where the other one is not there, and `NoRoom`.
     """
     name = "before" if before else "after"
     if anchor == task_id:
@@ -58,7 +57,7 @@ def move_task(
         raise ValidationFailed([FieldError(f"/{name}", "itself", detail)])
     with transaction(acting_as=actor):
         # Whoever else moves something waits here, and then sees what has been done.
-        execute(_LOCK, {"owner": actor.user_id}, acting_as=actor)
+        execute(sql.LOCK_OWNER, {"owner": actor.user_id}, acting_as=actor)
         wanted = [task_id] + ([anchor] if anchor else [])
         values = {"owner": actor.user_id, "ids": wanted}
         found = {row["id"]: row for row in execute(_FIND, values, acting_as=actor)}
@@ -103,17 +102,14 @@ class _Place:
             orders = _spread(left, self._task, right, size)
             if orders is not None:
                 return orders
-        left, right = self._neighbours(None)
-        orders = _spread(left, self._task, right, len(left) + len(right))
-        assert orders is not None, "nobody has 2**32 tasks"
-        return orders
+        raise NoRoom
 
     def _fits(self, left: list[Row], right: list[Row]) -> bool:
         here = (self._task["order"], self._task["id"])
         is_behind = not left or (left[0]["order"], left[0]["id"]) < here
         return is_behind and (not right or here < (right[0]["order"], right[0]["id"]))
 
-    def _neighbours(self, count: int | None) -> tuple[list[Row], list[Row]]:
+    def _neighbours(self, count: int) -> tuple[list[Row], list[Row]]:
         """Read those on the left and on the right, the nearest first."""
         values = {"owner": self._actor.user_id, "task": self._task["id"], "count": count}
         if self._anchor is None:
@@ -214,7 +210,6 @@ def _renumbering() -> ClauseElement:
 
 
 _COUNT = bindparam("count", type_=BigInteger())
-_LOCK = select(User.id).where(User.id == sql.OWNER).with_for_update()
 _FIND = select(*sql.COLUMNS).where(
     Task.user_id == sql.OWNER,
     Task.id == func.any(bindparam("ids", type_=ARRAY(Uuid(as_uuid=False)))),

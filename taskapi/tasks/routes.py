@@ -186,7 +186,13 @@ def complete_task(task_id: str, body: dict[str, Any]) -> Any:
 @blueprint.post("/<id:task_id>/move")
 @accepts(body=Move())
 @repeatable
-@answers(200, MovedTask(), headers=["ETag"], conditions=["If-Match"], problems=["task_not_found"])
+@answers(
+    200,
+    MovedTask(),
+    headers=["ETag"],
+    conditions=["If-Match"],
+    problems=["task_not_found", "no_room"],
+)
 def move_task(task_id: str, body: dict[str, Any]) -> Any:
     """Put a task before or after another one in the list by `sort=order`."""
     before = "before" in body

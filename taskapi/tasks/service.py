@@ -12,7 +12,7 @@ from flask import current_app
 from sqlalchemy import ClauseElement, select
 from uuid_utils import uuid7
 
-from taskapi.database import Actor, Row, execute
+from taskapi.database import Actor, Row, execute, transaction
 from taskapi.exceptions import SessionEnded, TaskChanged, TaskInTrash, TaskNotFound
 from taskapi.tasks import sql
 from taskapi.tasks.models import TrashedTask
@@ -41,9 +41,14 @@ def create_task(actor: Actor, fields: dict[str, Any], named: str | None = None) 
     )
     new = stored({"description": None, "completed": False, "order": 0, **fields})
     values = {"owner": actor.user_id, "new_id": task_id, **_as_new(new)}
-    created = execute(statement, values, acting_as=actor)
-    if not created and named:
-        refuse_taken_id(actor, named)
+    if named is None:
+        created = execute(statement, values, acting_as=actor)
+    else:
+        with transaction(acting_as=actor):
+            execute(sql.LOCK_OWNER, {"owner": actor.user_id}, acting_as=actor)
+            created = execute(statement, values, acting_as=actor)
+            if not created:
+                refuse_taken_id(actor, named)
     if not created:
         raise SessionEnded
     log.info("task_created", user_id=actor.user_id, task_id=task_id)

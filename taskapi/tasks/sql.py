@@ -194,4 +194,7 @@ def _in_trash() -> ColumnElement[bool]:
     return select(TrashedTask.id).where(*is_same).exists()
 
 
+LOCK_OWNER = select(User.id).where(User.id == OWNER).with_for_update()
+"""Waits for whoever else writes for this owner; the statements that follow see what they did."""
+
 GET = select(*COLUMNS).where(*IS_OWN)

@@ -15,12 +15,18 @@ _STROKES: Final = str.maketrans(
     {"ø": "o", "ł": "l", "đ": "d", "ħ": "h", "ŧ": "t", "ı": "i", "æ": "ae", "œ": "oe"}
 )
 
+# Signs above and below that people leave out when they type: of Latin, Greek and Cyrillic
+# letters, of Hebrew, of Arabic. In other scripts such signs are vowels.
+_ACCENTS: Final = re.compile("[\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0670]")
+
 # Scripts that put no space between words, and pictures: each character is a word.
 _ALONE: Final = (
-    "\u2190-\u23ff\u25a0-\u27bf\u2900-\u297f\u2b00-\u2bff\u3030-\u30ff\u3400-\u4dbf"
-    "\u4e00-\u9fff\uf900-\ufaff\U0001f000-\U0003ffff"
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2190-\u23ff\u25a0-\u27bf\u2900-\u297f"
+    "\u2b00-\u2bff\u3030-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U0001f000-\U0003ffff"
 )
-_WORD: Final = re.compile(rf"[{_ALONE}]|[^\W_{_ALONE}]+")
+# In the scripts of India the vowels are signs that Python takes for no part of a word.
+_WORD: Final = re.compile(rf"[{_ALONE}]|(?:[^\W_{_ALONE}]|[\u0900-\u0963\u0966-\u0dff])+")
+_LONGEST: Final = 8000  # characters; some decompose into eighteen
 
 
 def words(text: str | None) -> list[str]:
@@ -28,9 +34,8 @@ def words(text: str | None) -> list[str]:
     if not text:
         return []
     if not text.isascii():
-        decomposed = unicodedata.normalize("NFKD", text.casefold())
-        unaccented = (char for char in decomposed if unicodedata.category(char) != "Mn")
-        text = "".join(unaccented).translate(_STROKES)
+        decomposed = unicodedata.normalize("NFKD", text.casefold())[:_LONGEST]
+        text = unicodedata.normalize("NFC", _ACCENTS.sub("", decomposed)).translate(_STROKES)
     return _WORD.findall(text.casefold())
 
 

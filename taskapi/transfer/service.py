@@ -74,12 +74,13 @@ def import_tasks(actor: Actor, said: Iterable[Any], *, dry_run: bool) -> list[Ro
             line |= {"status": "refused", **refusal.members}
         else:
             line["id"] = task["id"]
-            wanted.append((line, task))
+            # Here, and not while the owner's other writes wait.
+            wanted.append((line, task if dry_run else stored(task)))
     with transaction(acting_as=actor):
         if actor.session_id is None:
             execute(_PROVIDE_OWNER, {"owner": actor.user_id}, acting_as=actor)
         # Whoever else imports waits here, and then sees what has been added.
-        execute(_LOCK, {"owner": actor.user_id}, acting_as=actor)
+        execute(sql.LOCK_OWNER, {"owner": actor.user_id}, acting_as=actor)
         _add(actor, wanted, dry_run=dry_run)
     created = sum(line["status"] == "created" for line in report)
     if not dry_run:
@@ -112,7 +113,7 @@ def _add(actor: Actor, wanted: list[tuple[Row, dict[str, Any]]], *, dry_run: boo
         line["status"] = known.get(task["id"], "created")
         if line["status"] == "created":
             known[task["id"]] = "exists"  # For whoever has the same id further down.
-            new.append(stored(task))
+            new.append(task)
     for start in range(0, 0 if dry_run else len(new), _BATCH):
         batch = [{"place": place, **task} for place, task in enumerate(new[start:][:_BATCH], 1)]
         values = {
@@ -159,7 +160,6 @@ def _adding() -> ClauseElement:
 _IDS = bindparam("ids", type_=ARRAY(Uuid(as_uuid=False)))
 _ADD = _adding()
 _PROVIDE_OWNER = insert(User).values(id=sql.OWNER, change_seq=0).on_conflict_do_nothing()
-_LOCK = select(User.id).where(User.id == sql.OWNER).with_for_update()
 _KNOWN: Final[ClauseElement] = union_all(
     *(
         select(kind.id, literal_column(f"'{status}'").label("status")).where(
