@@ -33,6 +33,7 @@ from taskapi.operations import public, template_of
 DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
 """The environment variable by which the processes know where their files are."""
 
+_IN_FLIGHT: Final = "taskapi.in_flight"
 _METHODS: Final = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -117,7 +118,7 @@ def _collect() -> bytes:
 
 def _begin() -> None:
     _in_flight.inc()
-    g.is_in_flight = True
+    request.environ[_IN_FLIGHT] = True
 
 
 def _finish(response: Response) -> Response:
@@ -129,7 +130,7 @@ def _finish(response: Response) -> Response:
 
 
 def _end(_error: BaseException | None) -> None:
-    if g.pop("is_in_flight", False):
+    if request.environ.pop(_IN_FLIGHT, False):
         _in_flight.dec()
 
 

@@ -21,12 +21,14 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 
 from taskapi import metrics
 from taskapi.config import Settings
+from taskapi.database import Actor
 from taskapi.exceptions import RateLimited
 from taskapi.operations import bucket_of
 
 _REDIS_PATIENCE: Final = 0.2  # seconds
 _REDIS_PAUSE: Final = 5.0  # seconds until it is asked again
 _PORT: Final = re.compile(r"^\[?([0-9.]+|(?<=\[)[0-9a-fA-F:.]+)\]?(:[0-9]+)?$")
+_ACCOUNT: Final = "taskapi.account"  # Where it stands in the WSGI environ, which is at hand.
 _UNLIMITED: Final = ("/health", "/health/live", "/metrics")
 
 log = structlog.get_logger()
@@ -65,8 +67,9 @@ def network_of(address: str) -> str:
 
 def charge(cost: int) -> None:
     """Count this request as so many more than the one that it is. Raises `RateLimited`."""
-    if cost > 0 and "rate_limit_account" in g:
-        _limiter().take(g.rate_limit_account, cost)
+    account = request.environ.get(_ACCOUNT)
+    if cost > 0 and account:
+        _limiter().take(account, cost)
 
 
 class Limiter:
@@ -127,37 +130,41 @@ class Limiter:
 
 
 def _admit() -> None:
-    if request.method == "OPTIONS" or request.path in _UNLIMITED:
+    environ = request.environ
+    method = environ["REQUEST_METHOD"]
+    if method == "OPTIONS" or environ["PATH_INFO"] in _UNLIMITED:
         return
-    g.rate_limit_account = account = _account()
-    if account.bucket == "read":
+    bucket = bucket_of(current_app.view_functions.get(request.endpoint or ""))
+    bucket = bucket or ("read" if method in ("GET", "HEAD") else "write")
+    actor: Actor | None = g.get("actor")
+    whose = (
+        f"user {actor.user_id}"
+        if actor
+        else f"address {network_of(environ.get('REMOTE_ADDR', ''))}"
+    )
+    environ[_ACCOUNT] = account = _Account(bucket, whose)
+    if bucket == "read":
         # It is counted when it is known whether it was worth something.
         _limiter().look(account)
     else:
         _limiter().take(account)
 
 
-def _account() -> _Account:
-    view = current_app.view_functions.get(request.endpoint or "")
-    method = request.environ["REQUEST_METHOD"]
-    bucket = bucket_of(view) or ("read" if method in ("GET", "HEAD") else "write")
-    if "actor" in g:
-        return _Account(bucket, f"user {g.actor.user_id}")
-    return _Account(bucket, f"address {network_of(request.environ.get('REMOTE_ADDR', ''))}")
-
-
 def _count_reading_and_tell(response: Response) -> Response:
-    if "rate_limit_account" not in g:
+    account: _Account | None = request.environ.get(_ACCOUNT)
+    if account is None:
         return response
-    account: _Account = g.rate_limit_account
     limiter = _limiter()
     if account.bucket == "read" and response.status_code not in (304, 429):
         limiter.count(account)
     item = limiter.limits[account.bucket]
     left, seconds = limiter.left(account)
-    headers = response.headers
-    headers["RateLimit-Policy"] = f'"{account.bucket}";q={item.amount};w={item.get_expiry()}'
-    headers["RateLimit"] = f'"{account.bucket}";r={left};t={seconds}'
+    response.headers.extend(
+        (
+            ("RateLimit-Policy", f'"{account.bucket}";q={item.amount};w={item.get_expiry()}'),
+            ("RateLimit", f'"{account.bucket}";r={left};t={seconds}'),
+        )
+    )
     return response
 
 
