@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import select
+import threading
+import time
+from contextlib import suppress
+from socket import SHUT_RDWR, socket
 from typing import Any, Final
+from weakref import WeakSet
 
 import psycopg2.extensions
 from psycopg2.extensions import UNICODE, new_type, register_type
 from sqlalchemy.exc import DisconnectionError
 
 from taskapi.config import Settings
+
+GRACE: Final = 1.0  # seconds beyond the time limit in which the server itself gives up
+
+
+class Cursor(psycopg2.extensions.cursor):
+    """A cursor whose connection knows since when it waits for an answer."""
+
+    def execute(self, query: Any, values: Any = None) -> None:
+        """Run a statement."""
+        connection: Any = self.connection
+        connection.waits_since = time.monotonic()
+        try:
+            super().execute(query, values)
+        finally:
+            connection.waits_since = None
 
 
 class Connection(psycopg2.extensions.connection):
@@ -21,6 +42,46 @@ class Connection(psycopg2.extensions.connection):
 
     prepared: set[str] | None = None
     limits = ""
+    waits_since: float | None = None
+
+
+class Watchdog:
+    """Hangs up on a server that does not even say that the time limit is over.
+
+    A frozen machine or a dead network leaves a connection open and silent, and whoever waits
+    for it would wait for minutes. One thread of each process looks, once a second.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._connections: WeakSet[Connection] = WeakSet()
+        self._lock = threading.Lock()
+        self._watching_in = 0
+
+    def watch(self, connection: Connection) -> None:
+        """Look after a connection as long as there is one."""
+        with self._lock:
+            self._connections.add(connection)
+            # A thread does not come along when a process forks.
+            if self._watching_in != os.getpid():
+                self._watching_in = os.getpid()
+                threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(1)
+            with self._lock:
+                connections = list(self._connections)
+            for connection in connections:
+                since = connection.waits_since
+                if since is not None and time.monotonic() - since > self._patience:
+                    self._hang_up(connection)
+
+    def _hang_up(self, connection: Connection) -> None:
+        with suppress(OSError, psycopg2.Error):
+            line = socket(fileno=os.dup(connection.fileno()))
+            with line:
+                line.shutdown(SHUT_RDWR)
 
 
 CONNECT_ARGS: Final = {
@@ -33,8 +94,9 @@ CONNECT_ARGS: Final = {
 }
 
 
-def set_up(settings: Settings, connection: Connection, _record: object) -> None:
+def set_up(settings: Settings, watchdog: Watchdog, connection: Connection, _record: object) -> None:
     """Make a new connection ours."""
+    watchdog.watch(connection)
     limits = (
         f"SET {{}} statement_timeout = {round(settings.statement_timeout * 1000)}; "
         f"SET {{}} lock_timeout = {round(settings.lock_timeout * 1000)}; "

@@ -29,7 +29,7 @@ from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from taskapi.config import Settings
-from taskapi.connections import CONNECT_ARGS, replace_if_dead, set_up
+from taskapi.connections import CONNECT_ARGS, GRACE, Cursor, Watchdog, replace_if_dead, set_up
 from taskapi.exceptions import (
     Busy,
     DatabaseNotReady,
@@ -107,7 +107,8 @@ def init_app(app: Flask, settings: Settings, prepare: Callable[[Engine], None]) 
     with app.app_context():
         engine = db.engine
     app.extensions["taskapi.database"] = _Gate(engine, prepare, settings.pool_timeout)
-    event.listen(engine, "connect", partial(set_up, settings))
+    watchdog = Watchdog(settings.statement_timeout + GRACE)
+    event.listen(engine, "connect", partial(set_up, settings, watchdog))
     event.listen(engine, "checkout", replace_if_dead)
     event.listen(engine, "before_cursor_execute", _refuse_unless_system)
     event.listen(engine, "handle_error", _translate_what_is_wrapped)
@@ -225,7 +226,7 @@ def _cursor() -> Iterator[Any]:
     pool_waits.observe(got - asked)
     connections_in_use.inc()
     try:
-        yield connection.cursor()
+        yield connection.cursor(cursor_factory=Cursor)
     except psycopg2.Error as error:
         if connection.closed or error.pgcode in _STALE:
             connection.invalidate(error)

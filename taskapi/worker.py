@@ -51,7 +51,8 @@ class PortableWorker(ThreadWorker):  # type: ignore[misc]
     def handle_exit(self, signal_number: int, frame: Any) -> None:
         """Finish what has begun, and let nobody wait any longer."""
         super().handle_exit(signal_number, frame)
-        self.wsgi.extensions["taskapi.waiting"].close()
+        if app := getattr(self, "wsgi", None):  # It may not have been loaded yet.
+            app.extensions["taskapi.waiting"].close()
 
     def handle_error(self, _request: Any, client: Any, address: Any, error: Exception) -> None:
         """Refuse a request that could not be read."""
