@@ -6,7 +6,7 @@ BIN = .venv/bin
 INSTALLED = .venv/installed
 
 .DEFAULT_GOAL = help
-.PHONY: help install run test fuzz faults bench bench-quick bench-scale login-timing check format migrate lock
+.PHONY: help install run test fuzz faults faults-quick bench bench-quick bench-scale login-timing check format migrate lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,13 +27,16 @@ run: $(INSTALLED) ## start PostgreSQL, migrate, serve; Ctrl-C stops all of it
 	@exec $(BIN)/python -m taskapi
 
 test: $(INSTALLED) ## run the tests on a real PostgreSQL (TEST_DATABASE_URL names another)
-	@exec $(BIN)/pytest --numprocesses 3 --dist loadfile --cov --cov-report term:skip-covered $(ARGS)
+	@exec $(BIN)/pytest --numprocesses 3 --dist loadfile --cov --cov-report term:skip-covered -m "not faults" $(ARGS)
 
 fuzz: $(INSTALLED) ## search for faults at length: thousands of made-up requests and of tasks
 	@AT_LENGTH=1 exec $(BIN)/pytest tests/test_openapi_conformance.py tests/test_end_to_end.py tests/test_model.py $(ARGS)
 
 faults: $(INSTALLED) ## break everything under load, at length: database, workers, disk, Redis
 	@AT_LENGTH=1 exec $(BIN)/pytest tests/test_faults.py tests/test_outages.py --no-cov -rP $(ARGS)
+
+faults-quick: $(INSTALLED) ## the same for a second each
+	@exec $(BIN)/pytest tests/test_faults.py --no-cov -rP $(ARGS)
 
 bench: .venv-bench/installed ## compare the speed with FastAPI's stack; needs wrk, takes twenty minutes
 	@exec $(BIN)/python -m bench.compare --json docs/performance.json --chart docs/performance.svg $(ARGS)

@@ -28,7 +28,7 @@ from taskapi import embedded
 from tests.nginx import Nginx, needs_nginx, nginx_before
 from tests.service import Service, free_port, running_service
 
-pytestmark = [pytest.mark.service, needs_nginx]
+pytestmark = [pytest.mark.service, pytest.mark.faults, needs_nginx]
 
 SECONDS = 6.0 if os.environ.get("AT_LENGTH") else 1.0  # of load, before and after
 WRITERS = 6

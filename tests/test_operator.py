@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from taskapi import create_app
+from taskapi import create_app, embedded
 from tests.people import PASSWORD, assert_problem, bearer
 from tests.service import ROOT, Caller, free_port, make_settings, migrated_data, running_service
 
@@ -227,6 +227,7 @@ def in_directory(tmp_path):
             [sys.executable, "-m", "flask", "--app", "wsgi", *arguments],
             cwd=ROOT,
             env={**os.environ, "EMBEDDED_POSTGRES_DIR": str(data)},
+            input=f"{PASSWORD}\n",
             capture_output=True,
             text=True,
             timeout=120,
@@ -273,6 +274,32 @@ def test_every_row_is_there_again_after_a_restore(tmp_path, in_directory):
 
 
 @pytest.mark.service
+def test_a_file_of_an_older_release_is_migrated(tmp_path, in_directory, monkeypatch):
+    file = tmp_path / "old.dump"
+    monkeypatch.setenv("MIGRATE_ON_START", "no")
+    with embedded.running(tmp_path / "postgres"):
+        in_directory("db", "downgrade", "0005")
+        in_directory("backup", str(file))
+    monkeypatch.delenv("MIGRATE_ON_START")
+
+    assert "Done: 0 users." in in_directory("restore", "--yes", str(file))
+
+    assert "OK    migrations: up to date" in in_directory("doctor")
+
+
+@pytest.mark.service
+def test_a_file_that_breaks_off_changes_nothing(tmp_path, in_directory):
+    file, half = tmp_path / "all.dump", tmp_path / "half.dump"
+    in_directory("users", "create", "ada@example.com", "--password-stdin")
+    in_directory("backup", str(file))
+    half.write_bytes(file.read_bytes()[: file.stat().st_size * 2 // 3])
+
+    in_directory("restore", "--yes", str(half), exit_code=1)
+
+    assert "ada@example.com" in in_directory("users", "list")
+
+
+@pytest.mark.service
 def test_a_file_that_is_no_backup_changes_nothing(tmp_path, in_directory):
     file = tmp_path / "no.dump"
     file.write_text("nothing of the kind")
@@ -285,7 +312,6 @@ def everything(directory):
     """Read all rows of all tables."""
     from sqlalchemy import text
 
-    from taskapi import embedded
     from taskapi.database import SYSTEM, execute
     from taskapi.extensions import db
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -62,16 +63,26 @@ def init_app(app: Flask, settings: Settings) -> None:
             if not yes:
                 question = f"This replaces all data of {row['users']} users. Go on?"
                 click.confirm(question, abort=True)
-            _run(
-                "pg_restore",
-                settings,
-                *("--clean", "--if-exists", "--no-owner", "--single-transaction"),
-                *("--exit-on-error", f"--dbname={db.engine.url.database}", str(file)),
-            )
+            with tempfile.NamedTemporaryFile(suffix=".sql") as script:
+                # As a script first: a file that breaks off must not be half restored.
+                _run("pg_restore", settings, "--no-owner", f"--file={script.name}", str(file))
+                _run(
+                    "psql",
+                    settings,
+                    *("--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction"),
+                    *(f"--command={_drop_everything()}", f"--file={script.name}"),
+                )
             db.engine.dispose()  # What the connections had prepared is gone.
             flask_migrate.upgrade()
             [row] = execute(text("SELECT count(*) AS users FROM users"), acting_as=SYSTEM)
         click.echo(f"Done: {row['users']} users.")
+
+
+def _drop_everything() -> str:
+    # The tables of this release, which may be more than those of the file.
+    tables = ", ".join(f'"{name}"' for name in (*db.metadata.tables, "alembic_version"))
+    function = "taskapi_check_session(uuid, text)"
+    return f"DROP TABLE IF EXISTS {tables} CASCADE; DROP FUNCTION IF EXISTS {function}"
 
 
 def find_program(name: str, settings: Settings) -> Path:
