@@ -27,7 +27,7 @@ run: $(INSTALLED) ## start PostgreSQL, migrate, serve; Ctrl-C stops all of it
 	@exec $(BIN)/python -m taskapi
 
 test: $(INSTALLED) ## run the tests on a real PostgreSQL (TEST_DATABASE_URL names another)
-	@exec $(BIN)/pytest --numprocesses 3 --dist loadfile --cov --cov-report term:skip-covered -m "not faults" $(ARGS)
+	@exec $(BIN)/pytest --numprocesses 3 --dist loadfile -m "not faults" $(ARGS)
 
 fuzz: $(INSTALLED) ## search for faults at length: thousands of made-up requests and of tasks
 	@AT_LENGTH=1 exec $(BIN)/pytest tests/test_openapi_conformance.py tests/test_end_to_end.py tests/test_model.py $(ARGS)

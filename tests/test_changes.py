@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import psutil
 import pytest
+import requests
 
 from taskapi.database import execute
 from taskapi.exceptions import DatabaseUnavailable
@@ -816,20 +817,19 @@ class Line:
         self.send("GET", f"/tasks/changes?wait=25&since={start['next']}")
 
 
-class Threads:
-    """How many threads there are where nobody waits; one more looks for who does."""
+class Waiters:
+    """Who waits in the service, as its metrics tell over all workers."""
 
-    def __init__(self, workers):
-        self.workers = workers
-        self.idle = self.count()
+    def __init__(self, service):
+        self.url = f"{service.url}/metrics"
+        self.workers = workers_of(service)
 
-    def count(self):
-        return sum(worker.num_threads() for worker in self.workers)
-
-    def until(self, more):
+    def until(self, number):
         deadline = time.monotonic() + 10
-        while self.count() != self.idle + more:
-            assert time.monotonic() < deadline, f"There are not {more} who look."
+        while (
+            f"taskapi_change_feed_waiters {number}.0" not in requests.get(self.url, timeout=10).text
+        ):
+            assert time.monotonic() < deadline, f"There are not {number} who wait."
             time.sleep(0.01)
 
 
@@ -841,13 +841,13 @@ def service(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def threads(service):
+def waiters(service):
     # The service answers as soon as the first of them has started.
     deadline = time.monotonic() + 10
     while sum(worker.num_threads() > 8 for worker in workers_of(service)) < 2:
         assert time.monotonic() < deadline, "There is one worker."
         time.sleep(0.01)
-    return Threads(workers_of(service))
+    return Waiters(service)
 
 
 @pytest.fixture
@@ -856,8 +856,8 @@ def token(service):
 
 
 @pytest.mark.service
-def test_whichever_worker_takes_the_write_who_waits_hears_of_it(service, threads, token):
-    workers = threads.workers
+def test_whichever_worker_takes_the_write_who_waits_hears_of_it(service, waiters, token):
+    workers = waiters.workers
     found: dict[int, list[Line]] = {worker.pid: [] for worker in workers}
     with ExitStack() as lines:
         for _ in range(300):
@@ -870,9 +870,9 @@ def test_whichever_worker_takes_the_write_who_waits_hears_of_it(service, threads
 
         for listener in (some[0] for some in found.values()):
             for writer in (some[1] for some in found.values()):
-                threads.until(0)
+                waiters.until(0)
                 listener.waits()
-                threads.until(1)
+                waiters.until(1)
                 status, task = writer.call("POST", "/tasks", {"title": "a"})
                 assert status == 201
                 status, page = listener.answer()
@@ -880,12 +880,12 @@ def test_whichever_worker_takes_the_write_who_waits_hears_of_it(service, threads
 
 
 @pytest.mark.service
-def test_who_waits_is_answered_when_the_service_stops(service, threads, token):
+def test_who_waits_is_answered_when_the_service_stops(service, waiters, token):
     line = Line(service, token)
     with closing(line.connection):
-        threads.until(0)
+        waiters.until(0)
         line.waits()
-        threads.until(1)
+        waiters.until(1)
         took = service.stop()
         status, page = line.answer()
 
