@@ -293,14 +293,14 @@ def test_a_long_walk_ends_where_a_list_would(alice, spread):
 
 
 @pytest.mark.parametrize("name", ["after", "before"])
-def test_hundreds_of_moves_to_one_place_keep_the_order(alice, name):
+def test_a_thousand_moves_to_one_place_keep_the_order(alice, name):
     creates(alice, [0] * 12)
     ids = [task["id"] for task in in_order(alice)]
     anchor = ids.pop(5)
     left, right = ids[:5], ids[5:]
 
     renumbered = 0
-    for step in range(300):
+    for step in range(1000):
         task_id = (left + right)[step * 7 % 11]
         (left if task_id in left else right).remove(task_id)
         if name == "after":
@@ -314,7 +314,7 @@ def test_hundreds_of_moves_to_one_place_keep_the_order(alice, name):
             assert [task["id"] for task in in_order(alice)] == [*left, anchor, *right]
 
     assert [task["id"] for task in in_order(alice)] == [*left, anchor, *right]
-    assert renumbered < 600  # Most of them found room.
+    assert renumbered < 2000  # Most of them found room.
 
 
 @pytest.mark.parametrize("orders", [[LOWEST, 0, HIGHEST], [LOWEST] * 3, [HIGHEST] * 3])
