@@ -23,6 +23,14 @@ $(INSTALLED): requirements-dev.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 
+# The tools of npm: what makes and checks the documents, and what the clients are tested with.
+NPM = node_modules/.installed
+
+$(NPM): package-lock.json
+	@command -v npm >/dev/null || { echo "Node 20 or newer and its npm are needed for this."; exit 1; }
+	@npm ci --no-audit --no-fund --silent
+	@touch $@
+
 run: $(INSTALLED) ## start PostgreSQL, migrate, serve; Ctrl-C stops all of it
 	@exec $(BIN)/python -m taskapi
 
