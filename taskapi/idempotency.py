@@ -3,13 +3,18 @@
 After the IETF's draft (draft-ietf-httpapi-idempotency-key-header). The first answer is
 stored in the transaction of its effect, so there is never one without the other, however the
 process ends. Keys are the user's own, and are forgotten after a day.
+
+Where the answer holds tokens it is not stored, but what it can be made from again; and the
+transaction is that of the service, since failed attempts at a password count whatever comes of
+the request (`takes_key`).
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import Any, Final
 
@@ -19,7 +24,7 @@ from sqlalchemy import JSON, DateTime, ForeignKey, LargeBinary, SmallInteger, St
 from sqlalchemy.orm import Mapped, mapped_column
 
 from taskapi.auth.models import USER_ID_LENGTH
-from taskapi.database import Actor, Row, execute, transaction
+from taskapi.database import SYSTEM, Actor, Row, System, execute, transaction
 from taskapi.exceptions import (
     IdempotencyKeyInUse,
     IdempotencyKeyReused,
@@ -33,6 +38,9 @@ from taskapi.operations import View, load
 
 KEY_LENGTH: Final = 255
 _KEPT_HEADERS: Final = ("Content-Type", "ETag", "Location")
+_REPLAYED: Final = "Idempotent-Replayed"
+# Not even a digest of a password is kept here: whoever sends it again shows it anew.
+_SECRETS: Final = frozenset({"password", "current_password", "new_password"})
 
 
 class IdempotencyKey(Base):
@@ -98,10 +106,9 @@ def repeatable(view: View) -> View:
 
     @functools.wraps(view)
     def repeated(**said: Any) -> Any:
-        if "HTTP_IDEMPOTENCY_KEY" not in request.environ:
+        key = _read_key()
+        if key is None:
             return view(**said)
-        sent = {"Idempotency-Key": request.environ["HTTP_IDEMPOTENCY_KEY"]}
-        key = load(_HEADERS, sent, "/header")["key"]
         return _answer_once(g.actor, key, _fingerprint(said), lambda: view(**said))
 
     repeated.is_repeatable = True  # type: ignore[attr-defined]
@@ -113,10 +120,81 @@ def is_repeatable(view: Callable[..., Any]) -> bool:
     return getattr(view, "is_repeatable", False)
 
 
+class Keyed:
+    """A request, and the Idempotency-Key that its service keeps what it did by, if it has one."""
+
+    def __init__(self, key: str | None, fingerprint: bytes) -> None:
+        self._key = key
+        self._fingerprint = fingerprint
+        self.is_replayed = False
+
+    def transaction(self, *, acting_as: Actor | System) -> AbstractContextManager[None]:
+        """Make one transaction of the effect and its key; without a key there is no need."""
+        return nullcontext() if self._key is None else transaction(acting_as=acting_as)
+
+    def find(self, owner: str, *, acting_as: Actor | System = SYSTEM) -> dict[str, Any] | None:
+        """Return what was kept, where the request has had its effect; within the transaction.
+
+        Raises `IdempotencyKeyInUse`, `IdempotencyKeyReused`.
+        """
+        if self._key is None:
+            return None
+        stored = _claim(acting_as, owner, self._key, self._fingerprint)
+        self.is_replayed = stored is not None
+        return None if stored is None else orjson.loads(bytes(stored["body"]))
+
+    def keep(
+        self, owner: str, done: Mapping[str, Any], *, acting_as: Actor | System = SYSTEM
+    ) -> None:
+        """Keep what the answer can be made from again, in the transaction of the effect."""
+        if self._key is not None:
+            answer = {"status": 0, "headers": "{}", "body": orjson.dumps(done)}
+            _store(acting_as, owner, self._key, self._fingerprint, answer)
+
+
+def takes_key(view: View) -> View:
+    """Hand this view its request's key as `keyed`, for the service to have one effect by."""
+
+    @functools.wraps(view)
+    def handed(**said: Any) -> Any:
+        sent = Keyed(_read_key(), _fingerprint({**said, "token": _used_token()}))
+        response = current_app.make_response(view(keyed=sent, **said))
+        if sent.is_replayed:
+            response.headers[_REPLAYED] = "true"
+        return response
+
+    handed.is_repeatable = True  # type: ignore[attr-defined]
+    return handed  # type: ignore[return-value]
+
+
+def _read_key() -> str | None:
+    if "HTTP_IDEMPOTENCY_KEY" not in request.environ:
+        return None
+    sent = {"Idempotency-Key": request.environ["HTTP_IDEMPOTENCY_KEY"]}
+    key: str = load(_HEADERS, sent, "/header")["key"]
+    return key
+
+
+def _used_token() -> list[str] | None:
+    """Name the session that asks, and the token where this request spends it."""
+    if "claims" not in g:
+        return None
+    claims = g.claims
+    return [claims.session_id, *([claims.token_id] if claims.kind == "refresh" else [])]
+
+
 def _fingerprint(said: dict[str, Any]) -> bytes:
+    if body := said.get("body"):
+        said = {**said, "body": _without_secrets(body)}
     everything = [request.method, request.path, request.environ.get("HTTP_IF_MATCH"), said]
     written = orjson.dumps(everything, default=_written, option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(written).digest()
+
+
+def _without_secrets(body: Any) -> Any:
+    if not isinstance(body, dict):
+        return body
+    return {name: value for name, value in body.items() if name not in _SECRETS}
 
 
 def _written(value: object) -> object:
@@ -124,23 +202,42 @@ def _written(value: object) -> object:
 
 
 def _answer_once(actor: Actor, key: str, fingerprint: bytes, view: Callable[[], Any]) -> Response:
-    whose = {"owner": actor.user_id, "key": key}
-    lock = hashlib.sha256(f"{actor.user_id}\n{key}".encode()).digest()[:8]
     with transaction(acting_as=actor):
-        [claim] = execute(_CLAIM, {"lock": int.from_bytes(lock, signed=True)}, acting_as=actor)
-        if not claim["is_ours"]:
-            raise IdempotencyKeyInUse
-        if found := execute(_FIND, whose, acting_as=actor):
-            return _replay(found[0], fingerprint)
+        if stored := _claim(actor, actor.user_id, key, fingerprint):
+            return _replay(stored)
         response = _answer(actor, view)
         answer = {
-            "fingerprint": fingerprint,
             "status": response.status_code,
             "headers": orjson.dumps(_kept_headers(response)).decode(),
             "body": response.get_data(),
         }
-        execute(_STORE, {**whose, **answer}, acting_as=actor)
+        _store(actor, actor.user_id, key, fingerprint, answer)
     return response
+
+
+def _claim(acting_as: Actor | System, owner: str, key: str, fingerprint: bytes) -> Row | None:
+    """Take the key until the transaction ends; return what was stored by it.
+
+    Raises `IdempotencyKeyInUse`, `IdempotencyKeyReused`.
+    """
+    lock = hashlib.sha256(f"{owner}\n{key}".encode()).digest()[:8]
+    named = {"lock": int.from_bytes(lock, signed=True)}
+    [claim] = execute(_CLAIM, named, acting_as=acting_as)
+    if not claim["is_ours"]:
+        raise IdempotencyKeyInUse
+    found = execute(_FIND, {"owner": owner, "key": key}, acting_as=acting_as)
+    if not found:
+        return None
+    if bytes(found[0]["fingerprint"]) != fingerprint:
+        raise IdempotencyKeyReused
+    return found[0]
+
+
+def _store(
+    acting_as: Actor | System, owner: str, key: str, fingerprint: bytes, answer: dict[str, Any]
+) -> None:
+    values = {"owner": owner, "key": key, "fingerprint": fingerprint, **answer}
+    execute(_STORE, values, acting_as=acting_as)
 
 
 def _answer(actor: Actor, view: Callable[[], Any]) -> Response:
@@ -154,13 +251,11 @@ def _answer(actor: Actor, view: Callable[[], Any]) -> Response:
         return current_app.make_response(current_app.handle_user_exception(refusal))
 
 
-def _replay(stored: Row, fingerprint: bytes) -> Response:
-    if bytes(stored["fingerprint"]) != fingerprint:
-        raise IdempotencyKeyReused
+def _replay(stored: Row) -> Response:
     response = Response(bytes(stored["body"]), stored["status"])
     del response.headers["Content-Type"]
     response.headers.update(stored["headers"])
-    response.headers["Idempotent-Replayed"] = "true"
+    response.headers[_REPLAYED] = "true"
     return response
 
 

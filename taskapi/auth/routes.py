@@ -26,6 +26,7 @@ from taskapi.auth.schemas import (
 )
 from taskapi.exceptions import SessionNotFound
 from taskapi.http import no_content, parse_id
+from taskapi.idempotency import Keyed, takes_key
 from taskapi.operations import accepts, answers, counted_as, public, takes_refresh_token
 
 blueprint = Blueprint("auth", __name__, url_prefix="/auth")
@@ -39,53 +40,59 @@ _CONFIRMED = ("password_wrong", "too_many_attempts")
 @public
 @counted_as("login")
 @accepts(body=Registration(), query=CookieQuery())
+@takes_key
 @answers(201, TokenPair(), headers=["Set-Cookie"], problems=["email_taken"])
-def register(body: dict[str, Any], query: dict[str, Any]) -> Any:
+def register(keyed: Keyed, body: dict[str, Any], query: dict[str, Any]) -> Any:
     """Open an account and log in."""
-    return answer_tokens(service.register(_client(), **body), in_cookie=query["cookie"]), 201
+    pair = service.register(_client(), keyed, **body)
+    return answer_tokens(pair, in_cookie=query["cookie"]), 201
 
 
 @blueprint.post("/login")
 @public
 @counted_as("login")
 @accepts(body=Credentials(), query=CookieQuery())
+@takes_key
 @answers(
     200,
     TokenPair(),
     headers=["Set-Cookie"],
     problems=["credentials_invalid", "account_disabled", "too_many_attempts"],
 )
-def log_in(body: dict[str, Any], query: dict[str, Any]) -> Any:
+def log_in(keyed: Keyed, body: dict[str, Any], query: dict[str, Any]) -> Any:
     """Log in."""
-    return answer_tokens(sessions.log_in(_client(), **body), in_cookie=query["cookie"])
+    return answer_tokens(sessions.log_in(_client(), keyed, **body), in_cookie=query["cookie"])
 
 
 @blueprint.post("/refresh")
 @takes_refresh_token
 @counted_as("refresh")
 @accepts(query=CookieQuery())
+@takes_key
 @answers(
     200,
     TokenPair(),
     headers=["Set-Cookie"],
     problems=["refresh_token_reused", "origin_not_allowed"],
 )
-def refresh(query: dict[str, Any]) -> Any:
+def refresh(keyed: Keyed, query: dict[str, Any]) -> Any:
     """Exchange the refresh token, sent as bearer token or in the cookie, for a new pair.
 
-    The old refresh token is spent: sent again, it ends its session. One that came in the
-    cookie is answered in the cookie.
+    The old refresh token is spent: sent again, it ends its session, but with the same
+    Idempotency-Key it gets the same pair again until the new refresh token is used. One that
+    came in the cookie is answered in the cookie.
     """
-    pair = sessions.refresh(g.claims)
+    pair = sessions.refresh(g.claims, keyed)
     return answer_tokens(pair, in_cookie=query["cookie"] or "token_was_in_cookie" in g)
 
 
 @blueprint.post("/logout")
 @accepts(query=LogoutQuery())
+@takes_key
 @answers(204, headers=["Set-Cookie"])
-def log_out(query: dict[str, Any]) -> Any:
+def log_out(keyed: Keyed, query: dict[str, Any]) -> Any:
     """End this session; its tokens are refused from the next request on."""
-    sessions.log_out(g.actor, everywhere=query["all"])
+    sessions.log_out(g.actor, keyed, everywhere=query["all"])
     return forget(no_content())
 
 
@@ -116,10 +123,11 @@ def delete_me(body: dict[str, Any]) -> Any:
 
 @blueprint.post("/password")
 @accepts(body=PasswordChange())
+@takes_key
 @answers(204, problems=_CONFIRMED)
-def change_password(body: dict[str, Any]) -> Any:
+def change_password(keyed: Keyed, body: dict[str, Any]) -> Any:
     """Change your password; every other session of yours ends."""
-    service.change_password(g.actor, _client(), **body)
+    service.change_password(g.actor, _client(), keyed, **body)
     return no_content()
 
 

@@ -11,23 +11,56 @@ from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from uuid_utils import uuid7
 
-from taskapi.auth import passwords
+from taskapi.auth import passwords, tokens
 from taskapi.auth.models import PROFILE, Session, User
 from taskapi.auth.sessions import IS_OPEN, Client, authenticate, open_session
 from taskapi.database import SYSTEM, Actor, Row, execute, transaction
-from taskapi.exceptions import CredentialsInvalid, EmailTaken, PasswordWrong, SessionEnded
+from taskapi.exceptions import (
+    CredentialsInvalid,
+    EmailTaken,
+    IdempotencyKeyReused,
+    PasswordWrong,
+    SessionEnded,
+)
+from taskapi.idempotency import Keyed
 
 log = structlog.get_logger()
 
 
-def register(client: Client, email: str, password: str, name: str | None) -> dict[str, Any]:
+def register(
+    client: Client, keyed: Keyed, email: str, password: str, name: str | None
+) -> dict[str, Any]:
     """Open an account and its first session. Raises `EmailTaken`."""
     password_hash = passwords.hash_password(password)
-    with transaction(acting_as=SYSTEM):
-        user = _add_account(email, password_hash, name)
-        answer = open_session(client, user)
+    try:
+        with transaction(acting_as=SYSTEM):
+            user = _add_account(email, password_hash, name)
+            granted = open_session(client, user)
+            keyed.keep(user["id"], granted._asdict())
+    except EmailTaken:
+        # Perhaps by this very request, whose answer was lost.
+        opened = _find_registration(client, keyed, email, password)
+        if opened is None:
+            raise
+        return tokens.sign_pair(opened)
     log.info("user_registered", user_id=user["id"])
-    return answer
+    return tokens.sign_pair(granted)
+
+
+def _find_registration(
+    client: Client, keyed: Keyed, email: str, password: str
+) -> tokens.Grant | None:
+    """Find what registering granted before, for whom the password shows to be the same."""
+    owners = execute(select(User.id).where(User.email == email), acting_as=SYSTEM)
+    with keyed.transaction(acting_as=SYSTEM):
+        opened = keyed.find(owners[0]["id"]) if owners else None
+    if opened is None:
+        return None
+    try:
+        authenticate(client, email, password)
+    except CredentialsInvalid:
+        raise IdempotencyKeyReused from None
+    return tokens.Grant(**opened)
 
 
 def create_account(email: str, password: str, name: str | None) -> Row:
@@ -80,11 +113,22 @@ def change_profile(
     return changed[0]
 
 
-def change_password(actor: Actor, client: Client, current_password: str, new_password: str) -> None:
+def change_password(
+    actor: Actor, client: Client, keyed: Keyed, current_password: str, new_password: str
+) -> None:
     """Replace the password and end every other session.
 
     Raises `PasswordWrong`, `TooManyAttempts`.
     """
+    with keyed.transaction(acting_as=SYSTEM):
+        is_done = keyed.find(actor.user_id) is not None
+    if is_done:
+        # The same request, if it asks for the password that there is since then.
+        try:
+            _confirm(actor, client, new_password)
+        except PasswordWrong:
+            raise IdempotencyKeyReused from None
+        return
     mine = _confirm(actor, client, current_password)
     password_hash = passwords.hash_password(new_password)
     with transaction(acting_as=SYSTEM):
@@ -100,6 +144,7 @@ def change_password(actor: Actor, client: Client, current_password: str, new_pas
             .values(revoked_at=func.now()),
             acting_as=SYSTEM,
         )
+        keyed.keep(actor.user_id, {})
     log.info("password_changed", user_id=actor.user_id)
 
 

@@ -22,6 +22,7 @@ from taskapi.exceptions import (
     SessionEnded,
     SessionNotFound,
 )
+from taskapi.idempotency import Keyed
 from taskapi.metrics import logins
 
 IS_OPEN = (Session.revoked_at.is_(None), Session.expires_at > func.now())
@@ -37,7 +38,7 @@ class Client(NamedTuple):
     address: str
 
 
-def log_in(client: Client, email: str, password: str) -> dict[str, Any]:
+def log_in(client: Client, keyed: Keyed, email: str, password: str) -> dict[str, Any]:
     """Open a session.
 
     Raises `CredentialsInvalid`, as late for a stranger as for a friend, and `AccountDisabled`.
@@ -53,10 +54,13 @@ def log_in(client: Client, email: str, password: str) -> dict[str, Any]:
             raise CredentialsInvalid
         if found[0]["disabled_at"]:
             raise AccountDisabled
-        answer = open_session(client, user)
+        if opened := keyed.find(user["id"]):
+            return tokens.sign_pair(tokens.Grant(**opened))
+        granted = open_session(client, user)
+        keyed.keep(user["id"], granted._asdict())
     log.info("logged_in", user_id=user["id"])
     logins.labels("succeeded").inc()
-    return answer
+    return tokens.sign_pair(granted)
 
 
 def authenticate(client: Client, email: str, password: str, *, is_known: bool = False) -> Row:
@@ -114,8 +118,8 @@ def _renew_hash(user: Row, new_hash: str, password: str) -> None:
     user["password_hash"] = new_hash
 
 
-def open_session(client: Client, user: Row) -> dict[str, Any]:
-    """Add a session and return its tokens with the user's profile."""
+def open_session(client: Client, user: Row) -> tokens.Grant:
+    """Add a session and return what its tokens are to say."""
     session_id, refresh_id = str(uuid7()), str(uuid7())
     execute(
         insert(Session).values(
@@ -128,15 +132,34 @@ def open_session(client: Client, user: Row) -> dict[str, Any]:
         ),
         acting_as=SYSTEM,
     )
-    return _token_pair(user, session_id, refresh_id)
+    return tokens.grant(user, session_id, refresh_id)
 
 
-def refresh(claims: tokens.Claims) -> dict[str, Any]:
+def refresh(claims: tokens.Claims, keyed: Keyed) -> dict[str, Any]:
     """Exchange a refresh token for a new pair.
 
+    A token that was spent before ends its session: somebody else may hold a copy. By its key
+    a request gets its pair again, until the new refresh token is used in its turn. Raises
+    `SessionEnded`, `RefreshTokenReused`.
+    """
+    with keyed.transaction(acting_as=SYSTEM):
+        given = keyed.find(claims.user_id)
+        if given and _is_unspent(tokens.Grant(**given)):
+            return tokens.sign_pair(tokens.Grant(**given))
+        granted = _spend(claims)
+        if granted:
+            keyed.keep(claims.user_id, granted._asdict())
+    if granted is None:
+        log.warning("refresh_token_reused", user_id=claims.user_id, session_id=claims.session_id)
+        raise RefreshTokenReused
+    return tokens.sign_pair(granted)
+
+
+def _spend(claims: tokens.Claims) -> tokens.Grant | None:
+    """Replace the refresh token, or end its session where it was spent before (None).
+
     One statement decides, so that of several requests with the same token exactly one
-    wins. A token that was spent before ends its session: somebody else may hold a copy.
-    Raises `SessionEnded`, `RefreshTokenReused`.
+    wins. Raises `SessionEnded`.
     """
     next_id = str(uuid7())
     is_unspent = Session.refresh_id == claims.token_id
@@ -158,10 +181,13 @@ def refresh(claims: tokens.Claims) -> dict[str, Any]:
     if not rows:
         raise SessionEnded
     user = rows[0]
-    if not user.pop("is_renewed"):
-        log.warning("refresh_token_reused", user_id=claims.user_id, session_id=claims.session_id)
-        raise RefreshTokenReused
-    return _token_pair(user, claims.session_id, next_id)
+    is_renewed = user.pop("is_renewed")
+    return tokens.grant(user, claims.session_id, next_id) if is_renewed else None
+
+
+def _is_unspent(granted: tokens.Grant) -> bool:
+    is_same = (Session.id == granted.session_id, Session.refresh_id == granted.refresh_id)
+    return bool(execute(select(Session.id).where(*is_same, *IS_OPEN), acting_as=SYSTEM))
 
 
 def list_sessions(actor: Actor) -> list[Row]:
@@ -184,9 +210,20 @@ def end_session(actor: Actor, session_id: str) -> None:
     log.info("session_ended", user_id=actor.user_id, session_id=session_id)
 
 
-def log_out(actor: Actor, *, everywhere: bool) -> None:
+def log_out(actor: Actor, keyed: Keyed, *, everywhere: bool) -> None:
     """End the actor's session, or all of them; their tokens are refused from now on."""
-    _end(actor, *(() if everywhere else (Session.id == actor.session_id,)))
+    try:
+        with keyed.transaction(acting_as=actor):
+            if keyed.find(actor.user_id, acting_as=actor) is not None:
+                return
+            _end(actor, *(() if everywhere else (Session.id == actor.session_id,)))
+            keyed.keep(actor.user_id, {}, acting_as=actor)
+    except SessionEnded:
+        # Perhaps by this very request, whose answer was lost.
+        with keyed.transaction(acting_as=SYSTEM):
+            if keyed.find(actor.user_id) is None:
+                raise
+        return
     log.info("logged_out", user_id=actor.user_id, everywhere=everywhere)
 
 
@@ -203,14 +240,3 @@ def _end(actor: Actor, *which: ColumnElement[bool]) -> list[Row]:
 def _session_end() -> datetime:
     lifetime: timedelta = current_app.config["JWT_REFRESH_TOKEN_EXPIRES"]
     return datetime.now(UTC) + lifetime
-
-
-def _token_pair(user: Row, session_id: str, refresh_id: str) -> dict[str, Any]:
-    lifetime: timedelta = current_app.config["JWT_ACCESS_TOKEN_EXPIRES"]
-    return {
-        "access_token": tokens.issue_access_token(user["id"], session_id),
-        "refresh_token": tokens.issue_refresh_token(user["id"], session_id, refresh_id),
-        "token_type": "Bearer",
-        "expires_in": int(lifetime.total_seconds()),
-        "user": user,
-    }

@@ -15,6 +15,7 @@ from flask import Flask, current_app
 from flask_jwt_extended import create_access_token, create_refresh_token, decode_token
 from flask_jwt_extended.exceptions import JWTExtendedException
 from jwt import ExpiredSignatureError, PyJWTError
+from uuid_utils import uuid7
 
 from taskapi.config import Settings
 from taskapi.exceptions import TokenExpired, TokenInvalid
@@ -55,20 +56,50 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.extensions["taskapi.tokens"] = lru_cache(maxsize=CACHED_TOKENS)(_decode)
 
 
-def issue_access_token(user_id: str, session_id: str) -> str:
-    """Sign a token for requests."""
-    claims = {"sid": session_id}
+class Grant(NamedTuple):
+    """What a pair of tokens says; the same grant is always the same tokens.
+
+    `issued_at` is in seconds since 1970.
+    """
+
+    user: dict[str, Any]
+    session_id: str
+    access_id: str
+    refresh_id: str
+    issued_at: int
+
+
+def grant(user: dict[str, Any], session_id: str, refresh_id: str) -> Grant:
+    """Decide what a new pair says. `user` is the profile that is answered with it."""
+    return Grant(user, session_id, str(uuid7()), refresh_id, int(time.time()))
+
+
+def sign_pair(granted: Grant) -> dict[str, Any]:
+    """Sign an access token for requests, and a refresh token for one exchange."""
+    return {
+        "access_token": _sign(create_access_token, granted, granted.access_id, "ACCESS"),
+        "refresh_token": _sign(create_refresh_token, granted, granted.refresh_id, "REFRESH"),
+        "token_type": "Bearer",
+        "expires_in": int(_lifetime("ACCESS").total_seconds()),
+        "user": granted.user,
+    }
+
+
+def _sign(create: Callable[..., str], granted: Grant, token_id: str, kind: str) -> str:
+    claims = {
+        "sid": granted.session_id,
+        "jti": token_id,
+        "iat": granted.issued_at,
+        "exp": granted.issued_at + int(_lifetime(kind).total_seconds()),
+    }
     return str(
-        create_access_token(user_id, additional_claims=claims, additional_headers=_signed_by())
+        create(granted.user["id"], additional_claims=claims, additional_headers=_signed_by())
     )
 
 
-def issue_refresh_token(user_id: str, session_id: str, token_id: str) -> str:
-    """Sign a token that can be exchanged once for a new pair."""
-    claims = {"sid": session_id, "jti": token_id}
-    return str(
-        create_refresh_token(user_id, additional_claims=claims, additional_headers=_signed_by())
-    )
+def _lifetime(kind: str) -> timedelta:
+    lifetime: timedelta = current_app.config[f"JWT_{kind}_TOKEN_EXPIRES"]
+    return lifetime
 
 
 @jwt.decode_key_loader
@@ -130,7 +161,7 @@ def _decode(token: str) -> Claims:
         lifetime = claims.expires - float(payload["iat"])
     if claims.kind not in ("access", "refresh") or "\x00" in claims.user_id:
         raise TokenInvalid
-    longest = current_app.config[f"JWT_{claims.kind.upper()}_TOKEN_EXPIRES"].total_seconds()
+    longest = _lifetime(claims.kind.upper()).total_seconds()
     # Written so that NaN, which compares false with everything, is refused.
     if not 0 < lifetime <= longest:
         raise TokenInvalid
