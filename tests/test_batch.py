@@ -256,19 +256,20 @@ def test_completing_flips_and_to_set_it_says_so(alice):
     assert results[3]["task"]["completed_at"] is None
 
 
-@pytest.mark.parametrize("written", ["{}", '"{}"', 'W/"{}"', int], ids=["bare", "tag", "weak", "n"])
+@pytest.mark.parametrize(
+    "written",
+    ["{}".format, '"{}"'.format, 'W/"{}"'.format, int, float],
+    ids=["bare", "tag", "weak", "number", "whole float"],
+)
 def test_a_version_may_be_written_as_a_number_or_as_a_tag(alice, written):
-    def wanted(version):
-        return written(version) if written is int else written.format(version)
-
     versions = {task_id: creates(alice, task_id)["version"] for task_id in (A, B, C, D)}
 
     def operations(change):
         return [
-            op("update", A, {"title": "a"}, if_match=wanted(versions[A] + change)),
-            op("complete", B, if_match=wanted(versions[B] + change)),
-            op("move", C, {"after": None}, if_match=wanted(versions[C] + change)),
-            op("delete", D, if_match=wanted(versions[D] + change)),
+            op("update", A, {"title": "a"}, if_match=written(versions[A] + change)),
+            op("complete", B, if_match=written(versions[B] + change)),
+            op("move", C, {"after": None}, if_match=written(versions[C] + change)),
+            op("delete", D, if_match=written(versions[D] + change)),
         ]
 
     before = tasks_of(alice)
@@ -279,7 +280,7 @@ def test_a_version_may_be_written_as_a_number_or_as_a_tag(alice, written):
 
 @pytest.mark.parametrize(
     "version",
-    ["", "*", "latest", '"', "-1", "1.5", "١", "1" * 19, True, 1.5, -1, [1], {}],
+    ["", "*", "latest", '"', "-1", "1.5", "١", "1" * 19, True, 1.5, 1e300, -1, [1], {}],
     ids=repr,
 )
 def test_what_is_no_version_is_refused(alice, version):

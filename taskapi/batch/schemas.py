@@ -32,6 +32,9 @@ class Version(Coded):
     }
 
     def _deserialize(self, value: Any, *_args: Any, **_kwargs: Any) -> list[int]:
+        # To JSON, 42.0 is as whole as 42; true is no number.
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
         digits = str(value).removeprefix("W/").strip('"') if type(value) in (int, str) else ""
         if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
             raise self.make_error("invalid")
