@@ -6,7 +6,7 @@ BIN = .venv/bin
 INSTALLED = .venv/installed
 
 .DEFAULT_GOAL = help
-.PHONY: help install run test fuzz faults faults-quick bench bench-quick bench-scale login-timing check format migrate lock
+.PHONY: help install run test fuzz faults faults-quick bench bench-quick bench-scale login-timing check openapi format migrate lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -63,12 +63,18 @@ bench-scale: $(INSTALLED) ## show what grows with the data and what does not; ta
 login-timing: $(INSTALLED) ## measure whether a refused login tells which addresses are known
 	@exec $(BIN)/python bench/login_timing.py $(ARGS)
 
-check: $(INSTALLED) ## lint, check types, and that what is generated is up to date
+check: $(INSTALLED) $(NPM) ## lint, check types, and that what is generated is up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	@$(MAKE) --no-print-directory lock
-	git diff --exit-code -- requirements.txt requirements-dev.txt bench/requirements.txt
+	@$(MAKE) --no-print-directory lock openapi
+	git diff --exit-code -- requirements.txt requirements-dev.txt bench/requirements.txt docs/openapi.json
+	@REDOCLY_SUPPRESS_UPDATE_NOTICE=true REDOCLY_TELEMETRY=off \
+	  node_modules/.bin/redocly lint --extends=recommended-strict docs/openapi.json
+
+openapi: $(INSTALLED) ## write docs/openapi.json, from what the routes declare
+	@$(BIN)/python -m taskapi.openapi > docs/openapi.json.new
+	@mv docs/openapi.json.new docs/openapi.json
 
 format: $(INSTALLED) ## format the code and mend what can be mended
 	$(BIN)/ruff check --fix-only --exit-zero .

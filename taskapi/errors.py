@@ -54,6 +54,9 @@ REFUSALS = {
 }
 """What is refused before a view is reached: code and sentence by status."""
 
+_TITLES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
+"""What RFC 9110 calls them; in Python that depends on the version."""
+
 log = structlog.get_logger()
 
 
@@ -74,13 +77,18 @@ def catalogue() -> dict[str, tuple[int, str]]:
     return domain | {code: (status, text) for status, (code, text) in REFUSALS.items()}
 
 
+def title_of(status: int) -> str:
+    """Return the name of a status."""
+    return _TITLES.get(status) or HTTPStatus(status).phrase
+
+
 def problem_document(
     status: int, code: str, detail: str, request_id: str, **members: Any
 ) -> dict[str, Any]:
     """Say in RFC 9457's terms what went wrong; `members` extend the document."""
     return {
         "type": f"urn:problem-type:taskapi:{code}",
-        "title": HTTPStatus(status).phrase,
+        "title": title_of(status),
         "status": status,
         "detail": detail,
         "code": code,

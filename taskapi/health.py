@@ -43,13 +43,16 @@ class Index(Schema):
     name = fields.String(required=True, metadata={"example": "taskapi"})
     version = fields.String(required=True, metadata={"example": VERSION})
     links = fields.Dict(
-        keys=fields.String(), values=fields.String(), required=True, metadata={"example": _LINKS}
+        keys=fields.String(),
+        values=fields.String(),
+        required=True,
+        metadata={"example": _LINKS | _LINKS_BY_MODE["local"]},
     )
 
 
 @blueprint.get("/")
 @public
-@answers(200, Index())
+@answers(200, Index(), needs_database=False)
 def get_index() -> Any:
     """Show where everything is."""
     links = _LINKS | _LINKS_BY_MODE[current_app.config["AUTH_MODE"]]
@@ -71,7 +74,7 @@ def get_health() -> Any:
 
 @blueprint.get("/health/live")
 @public
-@answers(200, Liveness())
+@answers(200, Liveness(), needs_database=False)
 def get_liveness() -> Any:
     """Say that the process answers, without asking the database."""
     return {"status": "alive"}

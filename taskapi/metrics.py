@@ -28,7 +28,7 @@ from prometheus_client import (
 from prometheus_client.mmap_dict import MmapedDict
 
 from taskapi.config import VERSION, Settings
-from taskapi.operations import public, template_of
+from taskapi.operations import answers, public, template_of
 
 DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
 """The environment variable by which the processes know where their files are."""
@@ -68,6 +68,12 @@ _build: Final = Gauge(
     "taskapi_build_info", "Always 1.", ["version", "python"], multiprocess_mode="max"
 )
 
+_EXAMPLE: Final = """\
+# HELP taskapi_requests_in_flight Requests that are being answered.
+# TYPE taskapi_requests_in_flight gauge
+taskapi_requests_in_flight 1.0
+"""
+
 blueprint = Blueprint("metrics", __name__)
 
 
@@ -83,8 +89,12 @@ def init_app(app: Flask, settings: Settings) -> None:
 
 @blueprint.get("/metrics")
 @public
+@answers(200, media={"text/plain": _EXAMPLE}, needs_database=False)
 def get_metrics() -> Response:
-    """Answer in Prometheus' text format. Not for the public: a proxy in front keeps it in."""
+    """Answer in Prometheus' text format.
+
+    Not for the public: a proxy in front keeps it in.
+    """
     return Response(_collect(), content_type=CONTENT_TYPE_LATEST)
 
 

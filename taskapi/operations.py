@@ -74,13 +74,18 @@ def answers(
     headers: Iterable[str] = (),
     problems: Iterable[str] = (),
     conditions: Iterable[str] = (),
+    description: str = "Done.",
+    example: Any = None,
+    members: Mapping[str, Any] = {},
+    needs_database: bool = True,
     unavailable: Schema | None = None,
 ) -> Callable[[View], View]:
     """Declare what a view answers, and the problems that are its own.
 
     Those that follow from its token, its body, its query and its conditions are added by
     themselves. `media` are types that it answers besides JSON, with an example of each;
-    `conditions` names the headers by which the request may be conditional.
+    `conditions` names the headers by which the request may be conditional. `example` is how
+    the answer differs from the schema's own, and `members` is what its problems say besides.
     `unavailable` is what it answers instead of a problem while the database is away.
     """
 
@@ -92,6 +97,10 @@ def answers(
             "headers": tuple(headers),
             "problems": tuple(problems),
             "conditions": tuple(conditions),
+            "description": description,
+            "example": example,
+            "members": members,
+            "needs_database": needs_database,
             "unavailable": unavailable,
         }
         return view
@@ -105,13 +114,15 @@ def accepts(
     query: Schema | None = None,
     body_is_optional: bool = False,
     body_limit: int = BODY_LIMIT,
+    example: Any = None,
     upload: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Let a view have what the request says, validated, as `body` and `query`.
 
-    What is documented is what validates: both come from these schemas. A body that is a file is
-    handed on as it is, with its media type as `media`; `upload` has an example of each. The
-    body may have `body_limit` bytes.
+    What is documented is what validates: both come from these schemas; `example` is a body
+    that says more than the examples of all fields would. A body that is a file is handed on as
+    it is, with its media type as `media`; `upload` has an example of each. The body may have
+    `body_limit` bytes.
     """
 
     def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
@@ -133,6 +144,7 @@ def accepts(
             "query": query,
             "body_is_optional": body_is_optional,
             "body_limit": body_limit,
+            "example": example,
             "upload": upload,
         }
         return validated

@@ -29,7 +29,7 @@ _REDIS_PATIENCE: Final = 0.2  # seconds
 _REDIS_PAUSE: Final = 5.0  # seconds until it is asked again
 _PORT: Final = re.compile(r"^\[?([0-9.]+|(?<=\[)[0-9a-fA-F:.]+)\]?(:[0-9]+)?$")
 _ACCOUNT: Final = "taskapi.account"  # Where it stands in the WSGI environ, which is at hand.
-_UNLIMITED: Final = ("/health", "/health/live", "/metrics")
+UNLIMITED: Final = ("/health", "/health/live", "/metrics")
 
 log = structlog.get_logger()
 
@@ -132,7 +132,7 @@ class Limiter:
 def _admit() -> None:
     environ = request.environ
     method = environ["REQUEST_METHOD"]
-    if method == "OPTIONS" or environ["PATH_INFO"] in _UNLIMITED:
+    if method == "OPTIONS" or environ["PATH_INFO"] in UNLIMITED:
         return
     bucket = bucket_of(current_app.view_functions.get(request.endpoint or ""))
     bucket = bucket or ("read" if method in ("GET", "HEAD") else "write")

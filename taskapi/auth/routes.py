@@ -105,7 +105,7 @@ def get_me() -> Any:
 
 @blueprint.patch("/me")
 @accepts(body=ProfileChange())
-@answers(200, User(), problems=["email_taken", *_CONFIRMED])
+@answers(200, User(), example={"name": "Ada Lovelace"}, problems=["email_taken", *_CONFIRMED])
 def change_me(body: dict[str, Any]) -> Any:
     """Change your name, or with your password your e-mail address."""
     password = body.pop("password", None)
@@ -147,7 +147,7 @@ def end_session(session_id: str) -> Any:
 
 
 @outside.get("/me")
-@answers(200, OutsideUser())
+@answers(200, OutsideUser(), needs_database=False)
 def get_claims() -> Any:
     """Show what the token says of you."""
     return {

@@ -143,14 +143,17 @@ class CookieQuery(Input):
         in_text=True,
         load_default=False,
         metadata={
-            "description": "Keep the refresh token in an HttpOnly cookie instead of the body."
+            "description": "Keep the refresh token in an HttpOnly cookie instead of the body.",
+            "example": True,
         },
     )
 
 
 class LogoutQuery(Input):
     all = Boolean(
-        in_text=True, load_default=False, metadata={"description": "End every session of yours."}
+        in_text=True,
+        load_default=False,
+        metadata={"description": "End every session of yours.", "example": True},
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Blueprint, g
 
-from taskapi.batch.schemas import Batch, Operation, Results
+from taskapi.batch.schemas import EXAMPLE_RESULTS, Batch, Operation, Results
 from taskapi.batch.service import Outcome, run_batch
 from taskapi.config import BATCH_LIMIT
 from taskapi.errors import describe
@@ -25,7 +25,9 @@ blueprint = Blueprint("batch", __name__, url_prefix="/tasks/batch")
 @answers(
     207,
     Results(),
+    example={"results": EXAMPLE_RESULTS},
     problems=["task_not_found", "precondition_failed", "task_in_trash"],
+    members={"index": 0},
 )
 def run_operations(body: dict[str, Any]) -> Any:
     """Run up to 100 operations on tasks, in their order.

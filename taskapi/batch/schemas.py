@@ -7,10 +7,18 @@ from typing import Any, Final, NamedTuple
 
 from marshmallow import Schema, fields
 
+from taskapi.examples import example_of
 from taskapi.exceptions import ValidationFailed
 from taskapi.fields import Boolean, Choice, Coded, Id, Input
 from taskapi.operations import load
-from taskapi.tasks.schemas import EXAMPLE_ID, Completion, Move, Task, TaskInput
+from taskapi.tasks.schemas import (
+    EXAMPLE_COMPLETION,
+    EXAMPLE_ID,
+    Completion,
+    Move,
+    Task,
+    TaskInput,
+)
 
 MOST: Final = 100  # operations
 
@@ -131,6 +139,12 @@ _EXAMPLE: Final = [
 ]
 
 
+EXAMPLE_RESULTS: Final = [
+    {"status": 201, "task": example_of(Task(), {"description": None})},
+    {"status": 200, "task": example_of(Task(), EXAMPLE_COMPLETION)},
+]
+
+
 class Batch(Input):
     atomic = Boolean(
         load_default=False, metadata={"description": "All of them or none.", "example": False}
@@ -161,7 +175,9 @@ class Result(Schema):
         metadata={"description": "As if it had been sent alone.", "example": 201},
     )
     task = fields.Nested(Task, metadata={"description": "As it is after the operation."})
-    problem = fields.Dict(metadata={"description": "Why the operation was refused."})
+    problem = fields.Dict(
+        metadata={"description": "Why the operation was refused.", "allOf": [_named("Problem")]}
+    )
 
 
 class Results(Schema):

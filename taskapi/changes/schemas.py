@@ -14,15 +14,18 @@ class ChangesQuery(Input):
     since = Text(
         CURSOR_LENGTH,
         shortest=1,
-        metadata={"description": "The `next` of the answer before; without it all tasks come."},
+        metadata={
+            "description": "The `next` of the answer before; without it all tasks come.",
+            "example": EXAMPLE_CURSOR,
+        },
     )
-    limit = Integer(1, 1000, in_text=True, load_default=500)
+    limit = Integer(1, 1000, in_text=True, load_default=500, metadata={"example": 100})
     wait = Integer(
         0,
         LONGEST_WAIT,
         in_text=True,
         load_default=0,
-        metadata={"description": "Seconds to wait for a change while there is none."},
+        metadata={"description": "Seconds to wait for a change while there is none.", "example": 1},
     )
 
 

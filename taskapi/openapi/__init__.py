@@ -7,9 +7,11 @@ from typing import Any
 
 import flask_swagger_ui
 from flask import Blueprint, Response, current_app, send_from_directory
+from marshmallow import INCLUDE, Schema, fields
 
-from taskapi.openapi.document import build_document
-from taskapi.operations import public
+from taskapi.config import VERSION
+from taskapi.openapi.document import OPENAPI_VERSION, build_document
+from taskapi.operations import answers, public
 
 __all__ = ["blueprint", "build_document"]
 
@@ -19,8 +21,25 @@ _SWAGGER_UI = Path(flask_swagger_ui.__file__).parent / "dist"
 blueprint = Blueprint("docs", __name__)
 
 
+class Document(Schema):
+    """What OpenAPI says of a document, in short; the example shows how it begins."""
+
+    class Meta:
+        """marshmallow's own options."""
+
+        unknown = INCLUDE
+
+    openapi = fields.String(required=True, metadata={"example": OPENAPI_VERSION})
+    info = fields.Dict(
+        required=True, metadata={"example": {"title": "taskapi", "version": VERSION}}
+    )
+    paths = fields.Dict(required=True, metadata={"example": {}})
+    components = fields.Dict(required=True, metadata={"example": {}})
+
+
 @blueprint.get("/openapi.json")
 @public
+@answers(200, Document(), needs_database=False)
 def get_document() -> Any:
     """Answer the document; it changes only with the release."""
     documents = current_app.extensions
@@ -31,6 +50,12 @@ def get_document() -> Any:
 
 @blueprint.get("/docs")
 @public
+@answers(
+    200,
+    media={"text/html": (_OWN_FILES / "docs.html").read_text()},
+    headers=["Content-Security-Policy"],
+    needs_database=False,
+)
 def show_docs() -> Response:
     """Show Swagger UI, from files of our own and with nothing inline that could be code."""
     response = _send_file(_OWN_FILES, "docs.html")

@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
-from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from flask import Flask
-from marshmallow import Schema, fields
 from werkzeug.routing import Rule
 
 from taskapi.config import VERSION
-from taskapi.errors import catalogue, problem_document
+from taskapi.errors import catalogue
 from taskapi.fields import Input
 from taskapi.idempotency import is_repeatable
 from taskapi.openapi.components import (
-    CONDITIONS,
     DESCRIPTION,
     HEADERS,
-    HEADERS_OF_PROBLEMS,
-    IDEMPOTENCY_KEY,
-    IF_NEW,
     INTRODUCTIONS,
-    PATH_PARAMETERS,
+    PARAMETERS,
     PROBLEM_SCHEMA,
-    UNAVAILABLE_EXAMPLE,
     security_schemes,
+)
+from taskapi.openapi.examples import example_of_problem, example_of_request
+from taskapi.openapi.responses import (
+    response_to_unreadable_requests,
+    responses_of,
+    share_responses,
 )
 from taskapi.operations import template_of, token_kind_of
 from taskapi.tasks.schemas import Task
+
+OPENAPI_VERSION: Final = "3.1.0"
 
 
 def build_document(app: Flask) -> dict[str, Any]:
@@ -41,7 +43,7 @@ def build_document(app: Flask) -> dict[str, Any]:
     spec = APISpec(
         title="taskapi",
         version=VERSION,
-        openapi_version="3.1.0",
+        openapi_version=OPENAPI_VERSION,
         plugins=[plugin],
         info={
             "description": DESCRIPTION.format(introduction=INTRODUCTIONS[mode]),
@@ -57,12 +59,12 @@ def build_document(app: Flask) -> dict[str, Any]:
             {"name": "trash", "description": "What you deleted."},
             {"name": "tasks_by_user", "description": "The tasks of the user that the path names."},
             {"name": "service", "description": "The service itself."},
+            {"name": "docs", "description": "This document."},
+            {"name": "metrics", "description": "What Prometheus may know."},
         ],
     )
-    spec.components.schema("Problem", PROBLEM_SCHEMA)
-    for name, scheme in security_schemes(app).items():
-        spec.components.security_scheme(name, scheme)
     assert plugin.converter is not None
+    _add_components(spec, app)
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: (rule.rule, rule.endpoint)):
         view = app.view_functions[rule.endpoint]
         if not hasattr(view, "answers"):
@@ -72,7 +74,38 @@ def build_document(app: Flask) -> dict[str, Any]:
             operation = _operation(mode, rule, view, plugin.converter)
             spec.path(path=path, operations={method.lower(): operation})
         _describe_input(spec, getattr(view, "accepts", {}).get("body"))
-    return spec.to_dict()
+    document = spec.to_dict()
+    for schema in document["components"]["schemas"].values():
+        for described in schema["properties"].values():
+            _modernise(described)
+    share_responses(document)
+    _drop_unused(document)
+    return document
+
+
+def _add_components(spec: APISpec, app: Flask) -> None:
+    spec.components.schema("Task", schema=Task)
+    spec.components.schema("Problem", PROBLEM_SCHEMA)
+    for name, header in HEADERS.items():
+        spec.components.header(name, header)
+    for name, (location, parameter) in PARAMETERS.items():
+        spec.components.parameter(name, location, parameter)
+    for code in catalogue():
+        spec.components.example(code, {"value": example_of_problem(code)})
+    spec.components.response("Unreadable", response_to_unreadable_requests())
+    for name, scheme in security_schemes(app).items():
+        spec.components.security_scheme(name, scheme)
+
+
+def _drop_unused(document: dict[str, Any]) -> None:
+    """Leave out what nothing refers to, in this mode."""
+    written = json.dumps(document)
+    for kind in ("headers", "parameters", "examples"):
+        document["components"][kind] = {
+            name: component
+            for name, component in document["components"][kind].items()
+            if f'"#/components/{kind}/{name}"' in written
+        }
 
 
 def _describe_input(spec: APISpec, body: Input | None) -> None:
@@ -99,137 +132,66 @@ def _operation(
     mode: str, rule: Rule, view: Callable[..., Any], converter: OpenAPIConverter
 ) -> dict[str, Any]:
     summary, _, description = (view.__doc__ or "").partition("\n\n")
-    accepts = getattr(view, "accepts", {"body": None, "query": None})
     kind = token_kind_of(view) if mode != "path" else None
     security = {None: [], "access": ["access"], "refresh": ["refresh", "refresh_cookie"]}
     operation: dict[str, Any] = {
         "operationId": rule.endpoint.replace(".", "_"),
         "tags": [rule.endpoint.partition(".")[0]],
         "summary": summary.strip(),
-        "parameters": [
-            {"in": "path", "name": name, "required": True, "schema": PATH_PARAMETERS[name]}
-            for name in sorted(rule.arguments)
-        ],
+        "parameters": list(_parameters(rule, view, converter)),
         "security": [{name: []} for name in security[kind]],
-        "responses": dict(_responses(mode, rule, view, accepts)),
+        "responses": responses_of(mode, rule, view),
     }
-    operation["parameters"] += _header_parameters(view)
     if description:
         operation["description"] = " ".join(description.split())
-    if accepts["query"]:
-        operation["parameters"] += converter.schema2parameters(accepts["query"], location="query")
-    if accepts["body"]:
-        media = {"schema": accepts["body"], "example": _example(accepts["body"])}
+    accepts = getattr(view, "accepts", {})
+    if accepts.get("body"):
+        media = {"schema": accepts["body"], "example": example_of_request(view)}
         operation["requestBody"] = {
             "required": not accepts["body_is_optional"],
             "content": {"application/json": media},
         }
     if upload := accepts.get("upload"):
-        content = {name: {"example": example} for name, example in upload.items()}
+        content = {
+            # What a file holds is judged one by one, and what is bad is reported.
+            name: {
+                **(
+                    {"schema": {"type": "array", "items": {}}} if name == "application/json" else {}
+                ),
+                "example": example,
+            }
+            for name, example in upload.items()
+        }
         operation["requestBody"] = {"required": True, "content": content}
     return operation
 
 
-def _header_parameters(view: Callable[..., Any]) -> Iterator[dict[str, Any]]:
+def _parameters(
+    rule: Rule, view: Callable[..., Any], converter: OpenAPIConverter
+) -> Iterator[dict[str, Any] | str]:
+    """Describe a view's parameters; a name alone is that of a component."""
+    for name in sorted(rule.arguments):
+        yield name
+    if query := getattr(view, "accepts", {}).get("query"):
+        for parameter in converter.schema2parameters(query, location="query"):
+            _modernise(parameter["schema"])
+            yield parameter
     conditions = view.answers["conditions"]  # type: ignore[attr-defined]
     for name in conditions:
         creates = name == "If-None-Match" and "If-Match" in conditions
-        yield {"in": "header", "name": name, **(IF_NEW if creates else CONDITIONS[name])}
+        yield "If-None-Match-Any" if creates else name
     if is_repeatable(view):
-        yield {"in": "header", "name": "Idempotency-Key", **IDEMPOTENCY_KEY}
+        yield "Idempotency-Key"
+    yield "X-Request-ID"
 
 
-def _responses(
-    mode: str, rule: Rule, view: Callable[..., Any], accepts: dict[str, Any]
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    declared = view.answers  # type: ignore[attr-defined]
-    headers = [*declared["headers"], "X-Request-ID"]
-    headers += ["Idempotent-Replayed"] if is_repeatable(view) else []
-    success: dict[str, Any] = {
-        "description": "Done.",
-        "headers": {name: HEADERS[name] for name in headers},
-    }
-    if declared["schema"]:
-        example = _example(declared["schema"])
-        media = {"schema": declared["schema"], "example": example}
-        success["content"] = {"application/json": media}
-        for name, text in declared["media"].items():
-            success["content"][name] = {"schema": {"type": "string"}, "example": text}
-    yield str(declared["status"]), success
-    conditions = declared["conditions"]
-    if conditions == ("If-None-Match",):
-        read = {name: HEADERS[name] for name in ("ETag", "X-Request-ID")}
-        yield "304", {"description": "You have it already.", "headers": read}
-    elif "If-None-Match" in conditions:
-        created = {**success["headers"], "Location": HEADERS["Location"]}
-        yield "201", {**success, "description": "Created.", "headers": created}
-
-    codes = list(declared["problems"])
-    needs_token = mode != "path" and token_kind_of(view) is not None
-    if needs_token:
-        codes += ["token_missing", "token_invalid", "token_expired"]
-        codes += ["issuer_unavailable"] if mode == "external" else ["session_ended"]
-    if needs_token and "user_id" in rule.arguments:
-        codes += ["user_mismatch"]
-    if accepts["body"] or accepts.get("upload"):
-        codes += ["malformed_json", "unsupported_media_type"]
-    codes += ["precondition_failed"] if "If-Match" in conditions else []
-    codes += ["idempotency_key_in_use", "idempotency_key_reused"] if is_repeatable(view) else []
-    if accepts["body"] or accepts["query"] or "user_id" in rule.arguments or is_repeatable(view):
-        codes += ["validation_failed"]
-    codes += ["uri_too_long"] if accepts["query"] else []
-    codes += ["length_required", "body_too_large"]
-    codes += ["internal_error", "database_unavailable", "database_not_ready", "busy"]
-    by_status: dict[int, list[str]] = {}
-    for code in codes:
-        by_status.setdefault(catalogue()[code][0], []).append(code)
-    for status, several in sorted(by_status.items()):
-        response = _problem_response(status, several)
-        if status == HTTPStatus.SERVICE_UNAVAILABLE and declared["unavailable"]:
-            media = {"schema": declared["unavailable"], "example": UNAVAILABLE_EXAMPLE}
-            response["content"] = {"application/json": media}
-        yield str(status), response
-
-
-def _problem_response(status: int, codes: list[str]) -> dict[str, Any]:
-    headers = ["X-Request-ID"]
-    headers += HEADERS_OF_PROBLEMS.get(status, [])
-    examples = {}
-    for code in codes:
-        members: dict[str, Any] = {}
-        if code == "validation_failed":
-            detail = "This field is required."
-            members["errors"] = [{"pointer": "/title", "code": "required", "detail": detail}]
-        if code == "precondition_failed":
-            members["current"] = _example(Task())
-        request_id = HEADERS["X-Request-ID"]["example"]
-        document = problem_document(status, code, catalogue()[code][1], request_id, **members)
-        examples[code] = {"value": document}
-    return {
-        "description": " ".join(catalogue()[code][1] for code in codes),
-        "headers": {name: HEADERS[name] for name in headers},
-        "content": {"application/problem+json": {"schema": "Problem", "examples": examples}},
-    }
+def _modernise(schema: dict[str, Any]) -> None:
+    """Say the example as JSON Schema does, which is also one that no page types in by itself."""
+    if "example" in schema:
+        schema["examples"] = [schema.pop("example")]
 
 
 def _component_name(schema: Any) -> str:
     partial = getattr(schema, "partial", False)
     name = (schema if isinstance(schema, type) else type(schema)).__name__
     return name.replace("Input", "Patch") if partial else name
-
-
-def _example(schema: Schema) -> Any:
-    """Compose the example of a schema from the examples of its fields."""
-    if schema.many:
-        return [_example(type(schema)())]
-    example: dict[str, Any] = {}
-    for name, field in schema.fields.items():
-        if isinstance(field, fields.Nested):
-            example[name] = _example(field.schema)
-        elif isinstance(field, fields.List) and isinstance(field.inner, fields.Nested):
-            example[name] = [_example(field.inner.schema)]
-        elif isinstance(field, fields.Constant):
-            example[name] = field.constant
-        elif "example" in field.metadata:
-            example[name] = field.metadata["example"]
-    return example

@@ -29,6 +29,8 @@ from taskapi.operations import accepts, answers
 from taskapi.tasks import moving, service
 from taskapi.tasks.listing import Page, Place, Wanted, count_tasks, list_tasks
 from taskapi.tasks.schemas import (
+    EXAMPLE_COMPLETION,
+    EXAMPLE_PATCH,
     Completion,
     DeletionQuery,
     Move,
@@ -162,8 +164,15 @@ def replace_text(task_id: str, body: dict[str, Any]) -> Any:
 
 
 @blueprint.patch("/<id:task_id>")
-@accepts(body=TaskInput(partial=True))
-@answers(200, Task(), headers=["ETag"], conditions=["If-Match"], problems=["task_not_found"])
+@accepts(body=TaskInput(partial=True), example=EXAMPLE_PATCH)
+@answers(
+    200,
+    Task(),
+    example=EXAMPLE_PATCH,
+    headers=["ETag"],
+    conditions=["If-Match"],
+    problems=["task_not_found"],
+)
 def patch_task(task_id: str, body: dict[str, Any]) -> Any:
     """Change some fields (JSON merge patch, RFC 7396): absent keeps, null clears."""
     return _answer(service.update_task(g.actor, _parse(task_id), body, wanted_versions()))
@@ -173,7 +182,14 @@ def patch_task(task_id: str, body: dict[str, Any]) -> Any:
 @by_user.patch("/<id:task_id>/complete")
 @accepts(body=Completion(), body_is_optional=True)
 @repeatable
-@answers(200, Task(), headers=["ETag"], conditions=["If-Match"], problems=["task_not_found"])
+@answers(
+    200,
+    Task(),
+    example=EXAMPLE_COMPLETION,
+    headers=["ETag"],
+    conditions=["If-Match"],
+    problems=["task_not_found"],
+)
 def complete_task(task_id: str, body: dict[str, Any]) -> Any:
     """Complete or reopen a task.
 
@@ -189,6 +205,7 @@ def complete_task(task_id: str, body: dict[str, Any]) -> Any:
 @answers(
     200,
     MovedTask(),
+    example={"renumbered": []},
     headers=["ETag"],
     conditions=["If-Match"],
     problems=["task_not_found", "no_room"],

@@ -28,6 +28,9 @@ CURSOR_LENGTH = 2000
 EXAMPLE_CURSOR = "WyJDVVM0dE5ZSiIsMTddrQ.nX2v0pDe3gQk7zYl5mWc"
 EXAMPLE_ANCHOR = "01936b2e-8a11-7d0e-b6a4-90f2c1d3e5b7"
 EXAMPLE_ID = "01936b2e-8f3a-7c41-9d52-3b1f0a6e4c77"
+EXAMPLE_VERSION = 42
+EXAMPLE_PATCH = {"title": "Buy oat milk", "description": None}
+EXAMPLE_COMPLETION = {"completed": True, "completed_at": EXAMPLE_TIME}
 
 
 class TaskText(Input):
@@ -92,41 +95,54 @@ class Search(Text):
 
 
 class PageQuery(Input):
-    limit = Integer(1, 200, in_text=True, load_default=50)
+    limit = Integer(1, 200, in_text=True, load_default=50, metadata={"example": 20})
     cursor = Text(
         CURSOR_LENGTH,
         shortest=1,
-        metadata={"description": "The `next_cursor` of the page before."},
+        metadata={
+            "description": "The `next_cursor` of the page before.",
+            "example": EXAMPLE_CURSOR,
+        },
     )
 
 
 class TaskListQuery(PageQuery):
     completed = Boolean(
-        in_text=True, metadata={"description": "Only completed, or only open ones."}
+        in_text=True,
+        metadata={"description": "Only completed, or only open ones.", "example": False},
     )
     q = Search(
         metadata={
             "description": "Words in title and description, or their beginnings; case and "
-            "accents do not count."
+            "accents do not count.",
+            "example": "milk oat",
         }
     )
-    created_after = Time()
-    created_before = Time()
-    updated_after = Time()
-    updated_before = Time()
-    completed_after = Time()
-    completed_before = Time()
+    created_after = Time(metadata={"example": EXAMPLE_TIME})
+    created_before = Time(metadata={"example": EXAMPLE_TIME})
+    updated_after = Time(metadata={"example": EXAMPLE_TIME})
+    updated_before = Time(metadata={"example": EXAMPLE_TIME})
+    completed_after = Time(metadata={"example": EXAMPLE_TIME})
+    completed_before = Time(metadata={"example": EXAMPLE_TIME})
     sort = Choice(
         SORTS,
         load_default=NEWEST_FIRST,
-        metadata={"description": "`-` for descending. Open ones come last by `completed_at`."},
+        metadata={
+            "description": "`-` for descending. Open ones come last by `completed_at`.",
+            "example": "order",
+        },
     )
-    include = Choice(["total"], metadata={"description": "Count those of all pages as well."})
+    include = Choice(
+        ["total"],
+        metadata={"description": "Count those of all pages as well.", "example": "total"},
+    )
 
 
 class DeletionQuery(Input):
     permanent = Boolean(
-        in_text=True, load_default=False, metadata={"description": "Past the trash, for good."}
+        in_text=True,
+        load_default=False,
+        metadata={"description": "Past the trash, for good.", "example": True},
     )
 
 
@@ -148,7 +164,7 @@ class Task(Schema):
         required=True,
         metadata={
             "description": "The number of the last change, among all changes of the owner.",
-            "example": 1,
+            "example": EXAMPLE_VERSION,
         },
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 from flask import Blueprint, Response, g, stream_with_context
 
 from taskapi.config import IMPORT_LIMIT
+from taskapi.examples import example_of
 from taskapi.http import json_response
 from taskapi.idempotency import repeatable
 from taskapi.operations import accepts, answers
@@ -19,6 +20,7 @@ from taskapi.transfer.service import export_tasks, import_tasks
 blueprint = Blueprint("transfer", __name__, url_prefix="/tasks")
 
 _EXAMPLE_CSV = "id,title,description,completed\r\n" + EXAMPLE_ID + ",Buy milk,Oat,false\r\n"
+_EXPORTED_CSV = b"".join(formats.write_csv([[example_of(Task())]])).decode()
 _UPLOAD = {
     "application/x-ndjson": f'{{"id": "{EXAMPLE_ID}", "title": "Buy milk"}}\n',
     "application/json": [{"id": EXAMPLE_ID, "title": "Buy milk"}],
@@ -35,7 +37,7 @@ _READERS = {
 
 @blueprint.get("/export")
 @accepts(query=ExportQuery())
-@answers(200, Task(many=True), media={"text/csv": _EXAMPLE_CSV}, headers=["Content-Disposition"])
+@answers(200, Task(many=True), media={"text/csv": _EXPORTED_CSV}, headers=["Content-Disposition"])
 def export(query: dict[str, Any]) -> Any:
     """Send all your tasks as a file, the oldest first.
 
@@ -55,7 +57,11 @@ def export(query: dict[str, Any]) -> Any:
 @blueprint.post("/import")
 @accepts(query=ImportQuery(), upload=_UPLOAD, body_limit=IMPORT_LIMIT)
 @repeatable
-@answers(200, ImportReport())
+@answers(
+    200,
+    ImportReport(),
+    example={"rows": [{"row": 1, "status": "created", "id": EXAMPLE_ID}]},
+)
 def import_file(query: dict[str, Any], body: bytes, media: str) -> Any:
     """Add up to 10,000 tasks from a file: an array, JSON lines, or CSV with a line of names.
 

@@ -11,12 +11,14 @@ from taskapi.tasks.schemas import EXAMPLE_ID, TaskInput
 
 
 class ExportQuery(Input):
-    format = Choice(["json", "csv"], load_default="json")
+    format = Choice(["json", "csv"], load_default="json", metadata={"example": "csv"})
 
 
 class ImportQuery(Input):
     dry_run = Boolean(
-        in_text=True, load_default=False, metadata={"description": "Report, and add nothing."}
+        in_text=True,
+        load_default=False,
+        metadata={"description": "Report, and add nothing.", "example": True},
     )
 
 

@@ -1,0 +1,24 @@
+"""The example of a schema, composed of those of its fields."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marshmallow import Schema, fields
+
+
+def example_of(schema: Schema, differs: Any = None) -> Any:
+    """Compose the example of a schema from those of its fields; `differs` replaces some."""
+    if schema.many:
+        return [example_of(type(schema)())]
+    example: dict[str, Any] = {}
+    for name, field in schema.fields.items():
+        if isinstance(field, fields.Nested):
+            example[name] = example_of(field.schema)
+        elif isinstance(field, fields.List) and isinstance(field.inner, fields.Nested):
+            example[name] = [example_of(field.inner.schema)]
+        elif isinstance(field, fields.Constant):
+            example[name] = field.constant
+        elif "example" in field.metadata:
+            example[name] = field.metadata["example"]
+    return example | (differs or {})

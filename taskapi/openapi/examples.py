@@ -1,0 +1,53 @@
+"""Examples of bodies and problems: each is what the service would say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from marshmallow import Schema
+
+from taskapi.auth.schemas import UserIdInPath
+from taskapi.errors import catalogue, problem_document
+from taskapi.examples import example_of
+from taskapi.exceptions import ValidationFailed
+from taskapi.idempotency import Headers, is_repeatable
+from taskapi.operations import load
+from taskapi.tasks.schemas import Task
+
+REQUEST_ID: Final = "9f1c2a7be0d84d0c8a31f5b3c3a0d9e2"
+UNKNOWN_FIELD: Final = {"colour": "blue"}
+
+
+def example_of_request(view: Callable[..., Any]) -> Any:
+    """Compose the example of a view's body."""
+    accepts = view.accepts  # type: ignore[attr-defined]
+    return accepts["example"] or example_of(accepts["body"])
+
+
+def example_of_problem(code: str, members: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Show a problem as it is answered; `members` are what this one says besides."""
+    if code == "precondition_failed":
+        members = {"current": example_of(Task()), **(members or {})}
+    status, detail = catalogue()[code]
+    return problem_document(status, code, detail, REQUEST_ID, **(members or {}))
+
+
+def refusal_of(view: Callable[..., Any], *, names_user: bool) -> dict[str, Any]:
+    """Show how a view refuses input: what it answers to an empty body or an unknown field."""
+    accepts = getattr(view, "accepts", {"body": None, "query": None})
+    bad: list[tuple[Schema, Mapping[str, Any], str]] = []
+    if accepts["body"]:
+        bad += [(accepts["body"], {}, ""), (accepts["body"], UNKNOWN_FIELD, "")]
+    if accepts["query"]:
+        bad += [(accepts["query"], UNKNOWN_FIELD, "/query")]
+    if is_repeatable(view):
+        bad += [(Headers(), {"Idempotency-Key": ""}, "/header")]
+    if names_user:
+        bad += [(UserIdInPath(), {"user_id": " "}, "/path")]
+    for schema, said, where in bad:
+        try:
+            load(schema, said, where)
+        except ValidationFailed as refusal:
+            return example_of_problem("validation_failed", refusal.members)
+    raise AssertionError("What takes no input refuses none.")

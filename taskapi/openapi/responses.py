@@ -1,0 +1,174 @@
+"""What an operation answers: its success, and every problem that it can have."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from typing import Any
+
+from werkzeug.routing import Rule
+
+from taskapi.errors import catalogue, title_of
+from taskapi.examples import example_of
+from taskapi.idempotency import is_repeatable
+from taskapi.openapi.components import HEADERS_OF_PROBLEMS, UNAVAILABLE_EXAMPLE
+from taskapi.openapi.examples import example_of_problem, refusal_of
+from taskapi.operations import token_kind_of
+from taskapi.rate_limits import UNLIMITED
+
+OF_ANY_REQUEST = (
+    *("malformed_request", "route_not_found", "method_not_allowed", "uri_too_long"),
+    *("expectation_failed", "headers_too_large", "transfer_coding_unsupported"),
+)
+"""Problems of requests that get to no operation, whatever operation they were meant for."""
+
+_EVERYWHERE = ("X-Request-ID", "Cache-Control", "Vary", "X-Content-Type-Options")
+_RATE_LIMITS = ("RateLimit", "RateLimit-Policy")
+_BEFORE_COUNTING = (411, 413)
+_KEPT = (404, 409, 412)
+
+
+def ref(kind: str, name: str) -> dict[str, str]:
+    """Refer to a component."""
+    return {"$ref": f"#/components/{kind}/{name}"}
+
+
+def responses_of(mode: str, rule: Rule, view: Callable[..., Any]) -> dict[str, Any]:
+    """Describe what a view answers under a rule, by status."""
+    return {
+        **dict(_successes(rule, view)),
+        **dict(_problems(mode, rule, view)),
+        "default": ref("responses", "Unreadable"),
+    }
+
+
+def response_to_unreadable_requests() -> dict[str, Any]:
+    """Describe what stands for all operations under `default`."""
+    return {
+        "description": "What cannot be read as a request, or leads to no operation.",
+        "headers": {name: ref("headers", name) for name in ("X-Request-ID", "Allow")},
+        "content": _content({code: ref("examples", code) for code in OF_ANY_REQUEST}),
+    }
+
+
+def share_responses(document: dict[str, Any]) -> None:
+    """Make a component of the most frequent response of each status from 400 on."""
+    described = [
+        (status, responses)
+        for item in document["paths"].values()
+        for operation in item.values()
+        for responses in [operation["responses"]]
+        for status in responses
+        if status.isdigit() and int(status) >= HTTPStatus.BAD_REQUEST
+    ]
+    counted: dict[str, Counter[str]] = {}
+    for status, responses in described:
+        counted.setdefault(status, Counter())[json.dumps(responses[status])] += 1
+    for status, responses in described:
+        [(shared, times)] = counted[status].most_common(1)
+        if times > 1 and json.dumps(responses[status]) == shared:
+            name = title_of(int(status)).title().replace(" ", "")
+            document["components"]["responses"][name] = responses[status]
+            responses[status] = ref("responses", name)
+
+
+def _successes(rule: Rule, view: Callable[..., Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    declared = view.answers  # type: ignore[attr-defined]
+    repeated = ["Idempotent-Replayed"] if is_repeatable(view) else []
+    headers = _headers(rule, [*declared["headers"], *repeated])
+    success: dict[str, Any] = {"description": declared["description"], "headers": headers}
+    content: dict[str, Any] = {}
+    if declared["schema"]:
+        example = declared["example"]
+        if not isinstance(example, list):
+            example = example_of(declared["schema"], example)
+        content["application/json"] = {"schema": declared["schema"], "example": example}
+    for name, text in declared["media"].items():
+        content[name] = {"schema": {"type": "string"}, "example": text}
+    if content:
+        success["content"] = content
+    yield str(declared["status"]), success
+    conditions = declared["conditions"]
+    if conditions == ("If-None-Match",):
+        yield "304", {"description": "You have it already.", "headers": _headers(rule, ["ETag"])}
+    elif "If-None-Match" in conditions:
+        created = _headers(rule, [*declared["headers"], *repeated, "Location"])
+        yield "201", {**success, "description": "Created.", "headers": created}
+
+
+def _problems(
+    mode: str, rule: Rule, view: Callable[..., Any]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    declared = view.answers  # type: ignore[attr-defined]
+    examples: dict[int, dict[str, Any]] = {}
+    for code in _codes(mode, rule, view):
+        example: dict[str, Any] = ref("examples", code)
+        if code == "validation_failed":
+            example = {"value": refusal_of(view, names_user="user_id" in rule.arguments)}
+        elif declared["members"] and code in declared["problems"]:
+            example = {"value": example_of_problem(code, declared["members"])}
+        examples.setdefault(catalogue()[code][0], {})[code] = example
+    for status, some in sorted(examples.items()):
+        # What followed from what was there is an answer that is kept.
+        is_kept = is_repeatable(view) and status in _KEPT
+        yield str(status), _problem(rule, status, some, is_kept=is_kept)
+    if declared["unavailable"]:
+        media = {"schema": declared["unavailable"], "example": UNAVAILABLE_EXAMPLE}
+        yield (
+            "503",
+            {
+                "description": "The database is away.",
+                "headers": _headers(rule, ["Retry-After"], 503),
+                "content": {"application/json": media},
+            },
+        )
+
+
+def _codes(mode: str, rule: Rule, view: Callable[..., Any]) -> Iterator[str]:
+    declared = view.answers  # type: ignore[attr-defined]
+    accepts = getattr(view, "accepts", {"body": None, "query": None})
+    yield from declared["problems"]
+    if mode != "path" and token_kind_of(view) is not None:
+        yield from ("token_missing", "token_invalid", "token_expired")
+        yield "issuer_unavailable" if mode == "external" else "session_ended"
+        if "user_id" in rule.arguments:
+            yield "user_mismatch"
+    if accepts["body"] or accepts.get("upload"):
+        yield from ("malformed_json", "unsupported_media_type")
+    if "If-Match" in declared["conditions"]:
+        yield "precondition_failed"
+    if is_repeatable(view):
+        yield from ("idempotency_key_in_use", "idempotency_key_reused")
+    if accepts["body"] or accepts["query"] or "user_id" in rule.arguments or is_repeatable(view):
+        yield "validation_failed"
+    if accepts["query"]:
+        yield "uri_too_long"
+    yield from ("length_required", "body_too_large")
+    if rule.rule not in UNLIMITED:
+        yield "rate_limited"
+    yield "internal_error"
+    if declared["needs_database"] and not declared["unavailable"]:
+        yield from ("database_unavailable", "database_not_ready", "busy")
+
+
+def _problem(rule: Rule, status: int, examples: dict[str, Any], *, is_kept: bool) -> dict[str, Any]:
+    names = HEADERS_OF_PROBLEMS.get(status, []) + (["Idempotent-Replayed"] if is_kept else [])
+    return {
+        "description": " ".join(catalogue()[code][1] for code in examples),
+        "headers": _headers(rule, names, status),
+        "content": _content(examples),
+    }
+
+
+def _content(examples: dict[str, Any]) -> dict[str, Any]:
+    schema = ref("schemas", "Problem")
+    return {"application/problem+json": {"schema": schema, "examples": examples}}
+
+
+def _headers(rule: Rule, names: list[str], status: int = 200) -> dict[str, Any]:
+    """Refer to headers, and to those that all answers have."""
+    is_counted = rule.rule not in UNLIMITED and status not in _BEFORE_COUNTING
+    everywhere = (*_EVERYWHERE, *(_RATE_LIMITS if is_counted else ()))
+    return {name: ref("headers", name) for name in dict.fromkeys([*names, *everywhere])}
