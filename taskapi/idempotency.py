@@ -112,12 +112,18 @@ def repeatable(view: View) -> View:
         return _answer_once(g.actor, key, _fingerprint(said), lambda: view(**said))
 
     repeated.is_repeatable = True  # type: ignore[attr-defined]
+    repeated.keeps_refusals = True  # type: ignore[attr-defined]
     return repeated  # type: ignore[return-value]
 
 
 def is_repeatable(view: Callable[..., Any]) -> bool:
     """Whether this view takes an Idempotency-Key."""
     return getattr(view, "is_repeatable", False)
+
+
+def keeps_refusals(view: Callable[..., Any]) -> bool:
+    """Whether this view's refusals are answered again as well."""
+    return getattr(view, "keeps_refusals", False)
 
 
 class Keyed:

@@ -1,4 +1,7 @@
-"""`python -m taskapi.openapi`: print the document as a service of the default settings has it."""
+"""Print what is generated: `python -m taskapi.openapi document`, or `errors`.
+
+Both are as a service of the default settings has them, whatever the environment says.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,11 @@ import orjson
 from taskapi import create_app
 from taskapi.config import Settings
 from taskapi.openapi import build_document
-
-_OPTIONS = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+from taskapi.openapi.reference import error_reference
 
 
 def describe(**settings: str) -> dict[str, Any]:
-    """Build the document whatever the environment says, and without a database."""
+    """Build the document, without a database."""
     os.environ.clear()
     os.environ |= {
         "DATABASE_URL": "postgresql://nowhere",
@@ -27,5 +29,14 @@ def describe(**settings: str) -> dict[str, Any]:
     return build_document(create_app(Settings.from_environment(env_file=os.devnull)))
 
 
+def main(what: str) -> bytes:
+    """Return what is asked for as a file has it."""
+    if what == "document":
+        return orjson.dumps(describe(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    secret = secrets.token_urlsafe(48)
+    external = describe(AUTH_MODE="external", EXTERNAL_JWT_SECRET=secret)
+    return error_reference(describe(), external).encode()
+
+
 if __name__ == "__main__":
-    sys.stdout.buffer.write(orjson.dumps(describe(), option=_OPTIONS))
+    sys.stdout.buffer.write(main(sys.argv[1]))

@@ -12,7 +12,7 @@ from werkzeug.routing import Rule
 
 from taskapi.errors import catalogue, title_of
 from taskapi.examples import example_of
-from taskapi.idempotency import is_repeatable
+from taskapi.idempotency import is_repeatable, keeps_refusals
 from taskapi.openapi.components import HEADERS_OF_PROBLEMS, UNAVAILABLE_EXAMPLE
 from taskapi.openapi.examples import example_of_problem, refusal_of
 from taskapi.operations import token_kind_of
@@ -112,7 +112,7 @@ def _problems(
         examples.setdefault(catalogue()[code][0], {})[code] = example
     for status, some in sorted(examples.items()):
         # What followed from what was there is an answer that is kept.
-        is_kept = is_repeatable(view) and status in _KEPT
+        is_kept = keeps_refusals(view) and status in _KEPT
         yield str(status), _problem(rule, status, some, is_kept=is_kept)
     if declared["unavailable"]:
         media = {"schema": declared["unavailable"], "example": UNAVAILABLE_EXAMPLE}
