@@ -1,0 +1,311 @@
+// The client of taskapi, for browsers and Node. What it promises is in taskapi.d.ts.
+
+import { NetworkError, ProblemError } from "./errors.js";
+import { followChanges } from "./changes.js";
+import { newId } from "./ids.js";
+import { OutsideSession, Session } from "./session.js";
+import { Transport, abortable } from "./transport.js";
+
+export { NetworkError, ProblemError, newId };
+
+const LARGEST_PAGE = 200;
+const NOTHING = { data: undefined };
+const WRITABLE = ["title", "description", "completed", "order"];
+const MEDIA = { csv: "text/csv", json: "application/json", jsonl: "application/x-ndjson" };
+
+export class TaskApi extends EventTarget {
+  #transport;
+  #inCookie;
+  #session;
+  #restoring;
+
+  constructor({ cookie = false, token, ...connection } = {}) {
+    super();
+    this.#transport = new Transport(connection);
+    this.#inCookie = cookie;
+    this.#session = token ? new OutsideSession(token) : null;
+  }
+
+  get user() {
+    return this.#session?.user ?? null;
+  }
+
+  // Accounts and sessions
+
+  register(account, options) {
+    return this.#open("/auth/register", account, options);
+  }
+
+  login(credentials, options) {
+    return this.#open("/auth/login", credentials, options);
+  }
+
+  async restore({ signal } = {}) {
+    if (this.#session || !this.#inCookie) return this.user;
+    this.#restoring ??= this.#restore().finally(() => {
+      this.#restoring = undefined;
+    });
+    return abortable(this.#restoring, signal);
+  }
+
+  async logout({ all, ...options } = {}) {
+    const session = this.#session;
+    try {
+      await this.#ask("POST", "/auth/logout", { query: { all } }, options);
+    } catch (error) {
+      if (error.status !== 401) throw error;
+    }
+    this.#end(session);
+  }
+
+  me(options) {
+    return this.#keepUser(this.#ask("GET", "/auth/me", {}, options));
+  }
+
+  changeMe(changes, options) {
+    return this.#keepUser(this.#ask("PATCH", "/auth/me", json(changes), options));
+  }
+
+  changePassword(passwords, options) {
+    return this.#ask("POST", "/auth/password", json(passwords), options);
+  }
+
+  async deleteMe(confirmation, options) {
+    const session = this.#session;
+    // Without the account its session is refused.
+    const done = (problem, mayBeDone) => mayBeDone && problem.status === 401 && NOTHING;
+    await this.#ask("DELETE", "/auth/me", { ...json(confirmation), done }, options);
+    this.#end(session);
+  }
+
+  async sessions(options) {
+    return (await this.#ask("GET", "/auth/sessions", {}, options)).sessions;
+  }
+
+  endSession(id, options) {
+    return this.#ask("DELETE", `/auth/sessions/${encodeURIComponent(id)}`, { done: isGone }, options);
+  }
+
+  // Tasks
+
+  tasks(params, options) {
+    return this.#pages("/tasks", params, options);
+  }
+
+  listTasks(params, options) {
+    return this.#ask("GET", "/tasks", { query: params }, options);
+  }
+
+  getTask(id, options) {
+    return this.#ask("GET", pathOf(id), {}, options);
+  }
+
+  async createTask(data, { id, ...options } = {}) {
+    if (id === undefined) return this.#ask("POST", "/tasks", keyed(json(data), options), options);
+    const done = (problem, mayBeDone) => isWritten(problem, data, mayBeDone);
+    const request = { ...json(data, { "If-None-Match": "*" }), done };
+    return this.#ask("PUT", pathOf(id), request, options);
+  }
+
+  async replaceTask(task, data, options) {
+    return this.#write("PUT", task, { description: null, ...data }, options);
+  }
+
+  async updateTask(task, changes, options) {
+    return this.#write("PATCH", task, changes, options);
+  }
+
+  async completeTask(task, completed, options = {}) {
+    const headers = condition(task, options);
+    const request = completed === undefined ? { headers } : json({ completed }, headers);
+    return this.#ask("PATCH", `${pathOf(task)}/complete`, keyed(request, options), options);
+  }
+
+  async moveTask(task, place, options = {}) {
+    const request = keyed(json(place, condition(task, options)), options);
+    return this.#ask("POST", `${pathOf(task)}/move`, request, options);
+  }
+
+  async deleteTask(task, options = {}) {
+    const { permanent } = options;
+    const request = { headers: condition(task, options), query: { permanent }, done: isGone };
+    return this.#ask("DELETE", pathOf(task), request, options);
+  }
+
+  async batch(operations, { atomic, ...options } = {}) {
+    const request = keyed(json({ operations, atomic }), options);
+    return (await this.#ask("POST", "/tasks/batch", request, options)).results;
+  }
+
+  // The trash
+
+  trash(params, options) {
+    return this.#pages("/trash", params, options);
+  }
+
+  restoreTask(task, options = {}) {
+    return this.#ask("POST", `/trash/${encodeURIComponent(idOf(task))}/restore`, keyed({}, options), options);
+  }
+
+  purgeTask(task, options) {
+    return this.#ask("DELETE", `/trash/${encodeURIComponent(idOf(task))}`, { done: isGone }, options);
+  }
+
+  emptyTrash(options) {
+    return this.#ask("DELETE", "/trash", {}, options);
+  }
+
+  // Everything at once, and what has changed
+
+  changes(params = {}, options) {
+    const read = (query, more) => this.#answer("GET", "/tasks/changes", { query }, more);
+    return followChanges(read, params, options);
+  }
+
+  exportTasks({ format, ...options } = {}) {
+    const request = { query: { format }, read: (response) => response.blob() };
+    return this.#ask("GET", "/tasks/export", request, options);
+  }
+
+  async importTasks(file, { type, dryRun, ...options } = {}) {
+    const headers = { "Content-Type": mediaOf(file, type) };
+    const request = keyed({ headers, body: file, query: { dry_run: dryRun } }, options);
+    return this.#ask("POST", "/tasks/import", request, { timeout: 0, ...options });
+  }
+
+  // What they have in common
+
+  async #open(path, data, options) {
+    const session = this.#newSession();
+    await abortable(session.open(path, data, options), options?.signal);
+    return this.#begin(session);
+  }
+
+  async #restore() {
+    const session = this.#newSession();
+    try {
+      await session.refresh();
+    } catch (error) {
+      if (error.status === 401) return null;
+      throw error;
+    }
+    return this.#begin(session);
+  }
+
+  #newSession() {
+    const onEnd = (session, problem) => this.#end(session, problem);
+    return new Session(this.#transport, { inCookie: this.#inCookie, onEnd });
+  }
+
+  #begin(session) {
+    this.#session = session;
+    this.dispatchEvent(new CustomEvent("signin", { detail: { user: session.user } }));
+    return session.user;
+  }
+
+  /** Once for each session, however many of its requests are refused. */
+  #end(session, problem = null) {
+    if (!session || this.#session !== session) return;
+    this.#session = null;
+    this.dispatchEvent(new CustomEvent("signout", { detail: { problem } }));
+  }
+
+  async #keepUser(answer) {
+    const session = this.#session;
+    const user = await answer;
+    if (session) session.user = user;
+    return user;
+  }
+
+  #write(method, task, data, options = {}) {
+    const done = (problem, mayBeDone) => mayBeDone && isWritten(problem, data);
+    const request = { ...json(data, condition(task, options)), done };
+    return this.#ask(method, pathOf(task), request, options);
+  }
+
+  async *#pages(path, params, options) {
+    let cursor;
+    do {
+      const query = { limit: LARGEST_PAGE, ...params, cursor };
+      const page = await this.#ask("GET", path, { query }, options);
+      yield* page.tasks;
+      cursor = page.next_cursor;
+    } while (cursor);
+  }
+
+  async #ask(method, path, request, options) {
+    return (await this.#answer(method, path, request, options)).data;
+  }
+
+  async #answer(method, path, request, options = {}) {
+    const session = this.#session;
+    const sent = { method, path, ...request };
+    if (this.#inCookie && path.startsWith("/auth/")) sent.credentials = "include";
+    if (!session) return this.#transport.send(sent, options);
+    const send = (token) => {
+      sent.headers = { ...sent.headers, Authorization: `Bearer ${token}` };
+      return this.#transport.send(sent, options);
+    };
+    const token = await abortable(session.token(), options.signal);
+    try {
+      return await send(token);
+    } catch (error) {
+      if (error.status !== 401) throw error;
+      return await send(await abortable(session.renew(token, error), options.signal));
+    }
+  }
+}
+
+function idOf(task) {
+  return typeof task === "string" ? task : task.id;
+}
+
+function pathOf(task) {
+  return `/tasks/${encodeURIComponent(idOf(task))}`;
+}
+
+function json(data, headers = {}) {
+  return {
+    headers: { ...headers, "Content-Type": "application/json" },
+    body: JSON.stringify(data),
+  };
+}
+
+/** Name the request before its first try; its retries say the same name. */
+function keyed(request, { idempotencyKey = newId() }) {
+  return { ...request, headers: { ...request.headers, "Idempotency-Key": idempotencyKey } };
+}
+
+function condition(task, { ifMatch }) {
+  if (!ifMatch) return {};
+  if (typeof ifMatch === "string") return { "If-Match": ifMatch };
+  if (task.version === undefined) {
+    throw new TypeError("With `ifMatch: true` pass the task as you read it, not its id.");
+  }
+  return { "If-Match": `"${task.version}"` };
+}
+
+// What a refusal is an answer to, where the request has been done before.
+
+function isGone(problem, mayBeDone) {
+  return mayBeDone && problem.status === 404 && NOTHING;
+}
+
+function isWritten({ status, current }, data, isOurs = false) {
+  return status === 412 && current && (isOurs || says(current, data)) && { data: current };
+}
+
+/** Whether a task is as it was to be; the service trims titles, and an empty text is none. */
+function says(task, data) {
+  const kept = (value) => (typeof value === "string" ? value.trim() || null : value);
+  return WRITABLE.every((name) => !(name in data) || kept(task[name]) === kept(data[name]));
+}
+
+function mediaOf(file, type) {
+  // The name goes first: what a system says of a file's type depends on what is installed.
+  const ending = /\.(csv|json|jsonl|ndjson)$/i.exec(file.name ?? "")?.[1].toLowerCase();
+  const kind = type ?? (ending === "ndjson" ? "jsonl" : ending) ?? file.type;
+  const media = MEDIA[kind] ?? kind;
+  if (!media) throw new TypeError('Say what it is: { type: "json" }, "jsonl" or "csv".');
+  return media;
+}

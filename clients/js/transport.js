@@ -1,0 +1,157 @@
+// One request, tried as often as it makes sense.
+
+import { NetworkError, ProblemError } from "./errors.js";
+
+const LONGEST_WAIT = 60_000; // milliseconds; whoever is told to wait longer is told so
+const FIRST_WAIT = 300;
+const SAFE_TO_REPEAT = new Set(["GET", "PUT", "PATCH", "DELETE"]);
+// What a service or a proxy before it says while something is away; it may have been done.
+const AWAY = new Set([502, 503, 504]);
+
+export class Transport {
+  base;
+  #fetch;
+  #retries;
+  #timeout;
+
+  constructor({ baseUrl = "", fetch, retries = 3, timeout = 30_000 }) {
+    if (!baseUrl && typeof location === "undefined") {
+      throw new TypeError('Outside of a page name the service: new TaskApi({ baseUrl: "…" }).');
+    }
+    this.base = String(baseUrl).replace(/\/+$/, "");
+    // Looked up when it is called, so that what replaces it later is used.
+    this.#fetch = fetch ?? ((...said) => globalThis.fetch(...said));
+    this.#retries = retries;
+    this.#timeout = timeout;
+  }
+
+  /**
+   * Send a request until it is answered; return `{data, headers}`.
+   *
+   * Where an answer was lost, the request may have been done, and what is sent again is refused
+   * for that. So `request.done` is asked what it makes of a refusal, and of whether the request
+   * may have been done before: what it returns, if anything, is the answer.
+   */
+  async send(request, { signal, retries = this.#retries, timeout = this.#timeout } = {}) {
+    const key = request.headers?.["Idempotency-Key"];
+    const repeatable = key !== undefined || SAFE_TO_REPEAT.has(request.method);
+    for (let attempt = 0; ; attempt += 1) {
+      let failure;
+      try {
+        return await this.#try(request, signal, timeout);
+      } catch (error) {
+        signal?.throwIfAborted();
+        failure = error;
+      }
+      const done = failure.problem && request.done?.(failure.problem, request.mayBeDone);
+      if (done) return done;
+      const wait = 1000 * failure.retryAfter || backOff(attempt);
+      if (attempt >= retries || wait > LONGEST_WAIT || !mayRepeat(failure, repeatable)) {
+        throw failure;
+      }
+      request.mayBeDone ||= failure.status !== 429;
+      await sleep(wait * (1 + Math.random() / 4), signal);
+    }
+  }
+
+  async #try(request, signal, timeout) {
+    const { method, path, query, headers, body, credentials, keepalive, read = readJson } = request;
+    signal?.throwIfAborted();
+    const url = this.base + path + written(query);
+    const controller = new AbortController();
+    const init = { method, body, credentials, keepalive, headers: new Headers(headers), signal: controller.signal };
+    const abort = () => controller.abort(signal.reason);
+    const late = () => controller.abort(new DOMException("No answer in time.", "TimeoutError"));
+    const timer = timeout ? setTimeout(late, timeout) : undefined;
+    signal?.addEventListener("abort", abort);
+    try {
+      const response = await this.#fetch(url, init);
+      if (!response.ok) throw await readProblem(response);
+      return { data: await read(response), headers: response.headers };
+    } catch (error) {
+      throw error instanceof ProblemError ? error : new NetworkError(error);
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", abort);
+    }
+  }
+}
+
+function mayRepeat(failure, repeatable) {
+  if (failure instanceof NetworkError || AWAY.has(failure.status)) return repeatable;
+  // Whoever types a password is to be told to wait, and not to be kept waiting.
+  if (failure.status === 429) return failure.code !== "too_many_attempts";
+  // The try before, whose answer was lost, is still being worked on.
+  return failure.code === "idempotency_key_in_use";
+}
+
+function written(query = {}) {
+  const said = Object.entries(query).filter(([, value]) => value !== undefined && value !== null);
+  if (said.length === 0) return "";
+  return `?${new URLSearchParams(
+    said.map(([name, value]) => [name, value instanceof Date ? value.toISOString() : `${value}`]),
+  )}`;
+}
+
+async function readJson(response) {
+  const text = await response.text();
+  return text ? JSON.parse(text) : undefined;
+}
+
+async function readProblem(response) {
+  const seconds = Number(response.headers.get("Retry-After") ?? NaN);
+  const text = await response.text();
+  const problem = { ...general(response), ...parsed(text) };
+  return new ProblemError(problem, { retryAfter: Number.isFinite(seconds) ? seconds : null });
+}
+
+/** What a proxy answers is no problem document of ours. */
+function general(response) {
+  return {
+    type: "about:blank",
+    title: response.statusText,
+    status: response.status,
+    detail: `The request was answered with the status ${response.status}.`,
+    code: `http_${response.status}`,
+    request_id: response.headers.get("X-Request-ID"),
+  };
+}
+
+function parsed(text) {
+  try {
+    const value = JSON.parse(text);
+    return typeof value?.code === "string" ? value : {};
+  } catch {
+    return {};
+  }
+}
+
+export function backOff(attempt) {
+  return Math.min(FIRST_WAIT * 3 ** attempt, LONGEST_WAIT / 4);
+}
+
+/** Wait; reject as soon as `signal` is aborted. */
+export async function sleep(milliseconds, signal) {
+  let timer;
+  try {
+    await abortable(new Promise((resolve) => (timer = setTimeout(resolve, milliseconds))), signal);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** What `promise` comes to, or a rejection as soon as `signal` is aborted. */
+export async function abortable(promise, signal) {
+  if (!signal) return promise;
+  signal.throwIfAborted();
+  let abort;
+  const aborted = new Promise((_, reject) => {
+    abort = () => reject(signal.reason);
+    signal.addEventListener("abort", abort);
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
+}
