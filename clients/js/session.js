@@ -9,23 +9,25 @@ export class Session {
   #transport;
   #inCookie;
   #onEnd;
+  #pendingKey;
   #accessToken;
   #refreshToken;
   #refreshing;
-  #refreshKey;
 
   constructor(transport, { inCookie, onEnd }) {
     this.#transport = transport;
     this.#inCookie = inCookie;
     this.#onEnd = onEnd;
+    this.#pendingKey = inCookie
+      ? new SharedKey(`taskapi refresh ${transport.base}`)
+      : new PendingKey();
   }
 
   /** Begin it by registering or logging in. */
   async open(path, data, options) {
-    const body = JSON.stringify(data);
     const headers = { "Content-Type": "application/json" };
-    const request = { path, headers, body, key: newId() };
-    this.#adopt(await this.#inTurn(() => this.#ask(request, options)));
+    const request = { path, headers, body: JSON.stringify(data) };
+    this.#adopt(await this.#inTurn(() => this.#ask(request, newId(), options)));
   }
 
   async token() {
@@ -34,7 +36,7 @@ export class Session {
 
   /** Get another token in the place of one that was refused with `problem`. */
   async renew(refused, problem) {
-    // It is no use to exchange a token that was exchanged while the answer was on its way.
+    // While the refusal was on its way, another request may have seen to it.
     if (this.#accessToken !== refused) return this.#accessToken;
     if (problem.code === "session_ended") {
       this.#onEnd(this, problem);
@@ -53,14 +55,8 @@ export class Session {
   }
 
   async #exchange() {
-    // Kept until there is an answer, be it hours: a spent token is taken for a stolen one, but
-    // with the same key the service gives the same answer.
-    const key = (this.#refreshKey ??= newId());
     try {
-      const pair = await this.#inTurn(() => {
-        const headers = this.#inCookie ? {} : { Authorization: `Bearer ${this.#refreshToken}` };
-        return this.#ask({ path: "/auth/refresh", headers, key });
-      });
+      const pair = await this.#inTurn(() => this.#askForPair());
       // The cookie is the browser's: somebody else may have logged in in another tab.
       if (this.user && this.user.id !== pair.user.id) throw new ProblemError(SOMEBODY_ELSE);
       this.#adopt(pair);
@@ -70,30 +66,89 @@ export class Session {
     }
   }
 
-  #adopt({ access_token, refresh_token, user }) {
-    this.#refreshKey = undefined;
-    this.#accessToken = access_token;
-    this.#refreshToken = refresh_token;
-    this.user = user;
+  /**
+   * A spent token that comes again is taken for a stolen one, but with the same key it gets the
+   * same pair. So the key is kept until the pair is here, be it after hours offline.
+   */
+  async #askForPair() {
+    const headers = this.#inCookie ? {} : { Authorization: `Bearer ${this.#refreshToken}` };
+    try {
+      const pair = await this.#ask({ path: "/auth/refresh", headers }, this.#pendingKey.get());
+      this.#pendingKey.forget();
+      return pair;
+    } catch (error) {
+      if (error.code !== "idempotency_key_reused") throw error;
+      // The cookie had come, but its page was left before it could forget the key.
+      this.#pendingKey.forget();
+      return this.#askForPair();
+    }
   }
 
-  async #ask({ path, headers, body, key }, options) {
+  async #ask({ path, headers, body }, key, options) {
     const request = {
       method: "POST",
       path,
       headers: { ...headers, "Idempotency-Key": key },
       body,
       ...(this.#inCookie && { query: { cookie: true }, credentials: "include" }),
-      // The new cookie has to arrive, also where the page is left meanwhile.
+      // The new cookie is to arrive, also where the page is left meanwhile.
       keepalive: this.#inCookie,
     };
     return (await this.#transport.send(request, options)).data;
   }
 
-  /** One at a time for all tabs, which have one cookie: a token that comes twice ends it. */
+  /** One at a time for all tabs, which share one cookie and would spend its token twice. */
   #inTurn(work) {
     const locks = this.#inCookie && globalThis.navigator?.locks;
     return locks ? locks.request(`taskapi session ${this.#transport.base}`, work) : work();
+  }
+
+  #adopt({ access_token, refresh_token, user }) {
+    this.#accessToken = access_token;
+    this.#refreshToken = refresh_token;
+    this.user = user;
+  }
+}
+
+/** The key of an exchange whose answer has not come yet. */
+class PendingKey {
+  #key;
+
+  get() {
+    return (this.#key ??= newId());
+  }
+
+  forget() {
+    this.#key = undefined;
+  }
+}
+
+/** The same for a cookie: whichever page comes next has to repeat what was begun. */
+class SharedKey extends PendingKey {
+  #name;
+
+  constructor(name) {
+    super();
+    this.#name = name;
+  }
+
+  get() {
+    try {
+      const key = localStorage.getItem(this.#name) ?? super.get();
+      localStorage.setItem(this.#name, key);
+      return key;
+    } catch {
+      return super.get(); // A browser may be told to store nothing.
+    }
+  }
+
+  forget() {
+    super.forget();
+    try {
+      localStorage.removeItem(this.#name);
+    } catch {
+      // There is nothing to forget then.
+    }
   }
 }
 
@@ -103,6 +158,7 @@ const SOMEBODY_ELSE = {
   status: 401,
   detail: "Somebody else has signed in in this browser.",
   code: "user_changed",
+  request_id: null,
 };
 
 /** A session at an issuer outside, whose tokens somebody else gets. */

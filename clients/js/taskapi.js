@@ -3,15 +3,21 @@
 import { NetworkError, ProblemError } from "./errors.js";
 import { followChanges } from "./changes.js";
 import { newId } from "./ids.js";
+import {
+  condition,
+  idOf,
+  isGone,
+  isOver,
+  isWritten,
+  json,
+  mediaOf,
+} from "./requests.js";
 import { OutsideSession, Session } from "./session.js";
 import { Transport, abortable } from "./transport.js";
 
 export { NetworkError, ProblemError, newId };
 
 const LARGEST_PAGE = 200;
-const NOTHING = { data: undefined };
-const WRITABLE = ["title", "description", "completed", "order"];
-const MEDIA = { csv: "text/csv", json: "application/json", jsonl: "application/x-ndjson" };
 
 export class TaskApi extends EventTarget {
   #transport;
@@ -53,7 +59,7 @@ export class TaskApi extends EventTarget {
     try {
       await this.#ask("POST", "/auth/logout", { query: { all } }, options);
     } catch (error) {
-      if (error.status !== 401) throw error;
+      if (error.status !== 401 || !session) throw error;
     }
     this.#end(session);
   }
@@ -72,9 +78,7 @@ export class TaskApi extends EventTarget {
 
   async deleteMe(confirmation, options) {
     const session = this.#session;
-    // Without the account its session is refused.
-    const done = (problem, mayBeDone) => mayBeDone && problem.status === 401 && NOTHING;
-    await this.#ask("DELETE", "/auth/me", { ...json(confirmation), done }, options);
+    await this.#ask("DELETE", "/auth/me", { ...json(confirmation), done: isOver }, options);
     this.#end(session);
   }
 
@@ -83,7 +87,7 @@ export class TaskApi extends EventTarget {
   }
 
   endSession(id, options) {
-    return this.#ask("DELETE", `/auth/sessions/${encodeURIComponent(id)}`, { done: isGone }, options);
+    return this.#ask("DELETE", `/auth/sessions/${idOf(id)}`, { done: isGone }, options);
   }
 
   // Tasks
@@ -96,15 +100,15 @@ export class TaskApi extends EventTarget {
     return this.#ask("GET", "/tasks", { query: params }, options);
   }
 
-  getTask(id, options) {
-    return this.#ask("GET", pathOf(id), {}, options);
+  getTask(task, options) {
+    return this.#ask("GET", `/tasks/${idOf(task)}`, {}, options);
   }
 
   async createTask(data, { id, ...options } = {}) {
-    if (id === undefined) return this.#ask("POST", "/tasks", keyed(json(data), options), options);
+    if (id === undefined) return this.#ask("POST", "/tasks", json(data), options);
     const done = (problem, mayBeDone) => isWritten(problem, data, mayBeDone);
     const request = { ...json(data, { "If-None-Match": "*" }), done };
-    return this.#ask("PUT", pathOf(id), request, options);
+    return this.#ask("PUT", `/tasks/${idOf(id)}`, request, options);
   }
 
   async replaceTask(task, data, options) {
@@ -118,22 +122,23 @@ export class TaskApi extends EventTarget {
   async completeTask(task, completed, options = {}) {
     const headers = condition(task, options);
     const request = completed === undefined ? { headers } : json({ completed }, headers);
-    return this.#ask("PATCH", `${pathOf(task)}/complete`, keyed(request, options), options);
+    request.takesKey = true;
+    return this.#ask("PATCH", `/tasks/${idOf(task)}/complete`, request, options);
   }
 
   async moveTask(task, place, options = {}) {
-    const request = keyed(json(place, condition(task, options)), options);
-    return this.#ask("POST", `${pathOf(task)}/move`, request, options);
+    const request = json(place, condition(task, options));
+    return this.#ask("POST", `/tasks/${idOf(task)}/move`, request, options);
   }
 
   async deleteTask(task, options = {}) {
     const { permanent } = options;
     const request = { headers: condition(task, options), query: { permanent }, done: isGone };
-    return this.#ask("DELETE", pathOf(task), request, options);
+    return this.#ask("DELETE", `/tasks/${idOf(task)}`, request, options);
   }
 
   async batch(operations, { atomic, ...options } = {}) {
-    const request = keyed(json({ operations, atomic }), options);
+    const request = json({ operations, atomic });
     return (await this.#ask("POST", "/tasks/batch", request, options)).results;
   }
 
@@ -143,12 +148,12 @@ export class TaskApi extends EventTarget {
     return this.#pages("/trash", params, options);
   }
 
-  restoreTask(task, options = {}) {
-    return this.#ask("POST", `/trash/${encodeURIComponent(idOf(task))}/restore`, keyed({}, options), options);
+  restoreTask(task, options) {
+    return this.#ask("POST", `/trash/${idOf(task)}/restore`, {}, options);
   }
 
   purgeTask(task, options) {
-    return this.#ask("DELETE", `/trash/${encodeURIComponent(idOf(task))}`, { done: isGone }, options);
+    return this.#ask("DELETE", `/trash/${idOf(task)}`, { done: isGone }, options);
   }
 
   emptyTrash(options) {
@@ -169,7 +174,7 @@ export class TaskApi extends EventTarget {
 
   async importTasks(file, { type, dryRun, ...options } = {}) {
     const headers = { "Content-Type": mediaOf(file, type) };
-    const request = keyed({ headers, body: file, query: { dry_run: dryRun } }, options);
+    const request = { headers, body: file, query: { dry_run: dryRun } };
     return this.#ask("POST", "/tasks/import", request, { timeout: 0, ...options });
   }
 
@@ -220,7 +225,7 @@ export class TaskApi extends EventTarget {
   #write(method, task, data, options = {}) {
     const done = (problem, mayBeDone) => mayBeDone && isWritten(problem, data);
     const request = { ...json(data, condition(task, options)), done };
-    return this.#ask(method, pathOf(task), request, options);
+    return this.#ask(method, `/tasks/${idOf(task)}`, request, options);
   }
 
   async *#pages(path, params, options) {
@@ -240,6 +245,11 @@ export class TaskApi extends EventTarget {
   async #answer(method, path, request, options = {}) {
     const session = this.#session;
     const sent = { method, path, ...request };
+    if (method === "POST" || request.takesKey) {
+      // Named before the first try; whatever is sent again has the same name.
+      const key = options.idempotencyKey ?? newId();
+      sent.headers = { ...sent.headers, "Idempotency-Key": key };
+    }
     if (this.#inCookie && path.startsWith("/auth/")) sent.credentials = "include";
     if (!session) return this.#transport.send(sent, options);
     const send = (token) => {
@@ -254,58 +264,4 @@ export class TaskApi extends EventTarget {
       return await send(await abortable(session.renew(token, error), options.signal));
     }
   }
-}
-
-function idOf(task) {
-  return typeof task === "string" ? task : task.id;
-}
-
-function pathOf(task) {
-  return `/tasks/${encodeURIComponent(idOf(task))}`;
-}
-
-function json(data, headers = {}) {
-  return {
-    headers: { ...headers, "Content-Type": "application/json" },
-    body: JSON.stringify(data),
-  };
-}
-
-/** Name the request before its first try; its retries say the same name. */
-function keyed(request, { idempotencyKey = newId() }) {
-  return { ...request, headers: { ...request.headers, "Idempotency-Key": idempotencyKey } };
-}
-
-function condition(task, { ifMatch }) {
-  if (!ifMatch) return {};
-  if (typeof ifMatch === "string") return { "If-Match": ifMatch };
-  if (task.version === undefined) {
-    throw new TypeError("With `ifMatch: true` pass the task as you read it, not its id.");
-  }
-  return { "If-Match": `"${task.version}"` };
-}
-
-// What a refusal is an answer to, where the request has been done before.
-
-function isGone(problem, mayBeDone) {
-  return mayBeDone && problem.status === 404 && NOTHING;
-}
-
-function isWritten({ status, current }, data, isOurs = false) {
-  return status === 412 && current && (isOurs || says(current, data)) && { data: current };
-}
-
-/** Whether a task is as it was to be; the service trims titles, and an empty text is none. */
-function says(task, data) {
-  const kept = (value) => (typeof value === "string" ? value.trim() || null : value);
-  return WRITABLE.every((name) => !(name in data) || kept(task[name]) === kept(data[name]));
-}
-
-function mediaOf(file, type) {
-  // The name goes first: what a system says of a file's type depends on what is installed.
-  const ending = /\.(csv|json|jsonl|ndjson)$/i.exec(file.name ?? "")?.[1].toLowerCase();
-  const kind = type ?? (ending === "ndjson" ? "jsonl" : ending) ?? file.type;
-  const media = MEDIA[kind] ?? kind;
-  if (!media) throw new TypeError('Say what it is: { type: "json" }, "jsonl" or "csv".');
-  return media;
 }
