@@ -132,6 +132,9 @@ def _to_rfc3339(text: Any, _cursor: object) -> str | None:
     # 2026-11-20 09:30:00.25+00, in the time zone of our connections, which is UTC.
     if text is None:
         return None
+    if len(text) == 29 and text[10] == " ":
+        # With all six digits of the microseconds, as nine of ten have them.
+        return f"{text[:10]}T{text[11:26]}Z"
     seconds, _, fraction = text.removesuffix("+00").partition(".")
     return f"{seconds[:10]}T{seconds[11:]}.{fraction:0<6}Z"
 

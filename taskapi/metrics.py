@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from prometheus_client import (
     Histogram,
     generate_latest,
     multiprocess,
+    values,
 )
 from prometheus_client.mmap_dict import MmapedDict
 
@@ -32,6 +33,17 @@ from taskapi.operations import answers, public, template_of
 
 DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
 """The environment variable by which the processes know where their files are."""
+
+
+@cache
+def _process_id() -> int:
+    return os.getpid()
+
+
+if DIRECTORY in os.environ:
+    # prometheus_client would ask the system who we are at each number that it counts.
+    os.register_at_fork(after_in_child=_process_id.cache_clear)
+    values.ValueClass = values.MultiProcessValue(_process_id)  # type: ignore[no-untyped-call]
 
 _IN_FLIGHT: Final = "taskapi.in_flight"
 _METHODS: Final = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}

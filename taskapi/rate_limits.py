@@ -82,6 +82,10 @@ class Limiter:
             "login": parse(settings.rate_limit_logins),
             "refresh": parse(settings.rate_limit_refreshes),
         }
+        self.policies = {
+            bucket: f'"{bucket}";q={item.amount};w={item.get_expiry()}'
+            for bucket, item in self.limits.items()
+        }
         self._here = SlidingWindowCounterRateLimiter(storage_from_string("memory://"))
         self._shared: SlidingWindowCounterRateLimiter | None = None
         self._away_until = 0.0
@@ -157,14 +161,9 @@ def _count_reading_and_tell(response: Response) -> Response:
     limiter = _limiter()
     if account.bucket == "read" and response.status_code not in (304, 429):
         limiter.count(account)
-    item = limiter.limits[account.bucket]
     left, seconds = limiter.left(account)
-    response.headers.extend(
-        (
-            ("RateLimit-Policy", f'"{account.bucket}";q={item.amount};w={item.get_expiry()}'),
-            ("RateLimit", f'"{account.bucket}";r={left};t={seconds}'),
-        )
-    )
+    response.headers.add("RateLimit-Policy", limiter.policies[account.bucket])
+    response.headers.add("RateLimit", f'"{account.bucket}";r={left};t={seconds}')
     return response
 
 
