@@ -8,7 +8,7 @@ from flask import Flask
 
 from taskapi.auth.schemas import EXAMPLE_USER_ID, UserIdInPath
 from taskapi.config import VERSION
-from taskapi.idempotency import KEY_LENGTH
+from taskapi.idempotency.store import KEY_LENGTH
 from taskapi.openapi.examples import REQUEST_ID
 from taskapi.tasks.schemas import EXAMPLE_CURSOR, EXAMPLE_ID, EXAMPLE_VERSION
 

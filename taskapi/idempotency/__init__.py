@@ -15,48 +15,21 @@ import functools
 import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from datetime import datetime
 from typing import Any, Final
 
 import orjson
 from flask import Response, current_app, g, request
-from sqlalchemy import JSON, DateTime, ForeignKey, LargeBinary, SmallInteger, String, text
-from sqlalchemy.orm import Mapped, mapped_column
 
-from taskapi.auth.models import USER_ID_LENGTH
-from taskapi.database import SYSTEM, Actor, Row, System, execute, transaction
-from taskapi.exceptions import (
-    IdempotencyKeyInUse,
-    IdempotencyKeyReused,
-    NotAuthenticated,
-    Retryable,
-    TaskapiError,
-)
-from taskapi.extensions import Base
+from taskapi.database import SYSTEM, Actor, Row, System, transaction
+from taskapi.exceptions import NotAuthenticated, Retryable, TaskapiError
 from taskapi.fields import Input, Text
+from taskapi.idempotency.store import KEY_LENGTH, claim, store
 from taskapi.operations import View, load
 
-KEY_LENGTH: Final = 255
 _KEPT_HEADERS: Final = ("Content-Type", "ETag", "Location")
 _REPLAYED: Final = "Idempotent-Replayed"
 # Not even a digest of a password is kept here: whoever sends it again shows it anew.
 _SECRETS: Final = frozenset({"password", "current_password", "new_password"})
-
-
-class IdempotencyKey(Base):
-    """The first answer to a request, which `fingerprint` tells from others."""
-
-    __tablename__ = "idempotency_keys"
-
-    user_id: Mapped[str] = mapped_column(
-        String(USER_ID_LENGTH), ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
-    )
-    key: Mapped[str] = mapped_column(String(KEY_LENGTH), primary_key=True)
-    fingerprint: Mapped[bytes] = mapped_column(LargeBinary)
-    status: Mapped[int] = mapped_column(SmallInteger)
-    headers: Mapped[dict[str, str]] = mapped_column(JSON)
-    body: Mapped[bytes] = mapped_column(LargeBinary)
-    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), index=True)
 
 
 class Key(Text):
@@ -80,25 +53,6 @@ class Headers(Input):
 
 
 _HEADERS = Headers()
-
-_CLAIM = text("SELECT pg_try_advisory_xact_lock(:lock) AS is_ours")
-# A statement of its own, so that it sees what was stored before the lock was let go.
-_FIND = text("""
-    SELECT fingerprint, status, headers, body FROM idempotency_keys
-     WHERE idempotency_keys.user_id = :owner AND key = :key
-       AND created_at > now() - interval '1 day'
-""")
-# From the owner's row: where that is not there, nothing was done that could be doubled.
-_STORE = text("""
-    INSERT INTO idempotency_keys
-      (user_id, key, fingerprint, status, headers, body, created_at)
-    SELECT id, :key, :fingerprint, :status, :headers, :body, now()
-      FROM users WHERE users.id = :owner
-    ON CONFLICT (user_id, key) DO UPDATE SET
-      fingerprint = excluded.fingerprint, status = excluded.status, headers = excluded.headers,
-      body = excluded.body, created_at = excluded.created_at
-    WHERE idempotency_keys.created_at <= now() - interval '1 day'
-""")
 
 
 def repeatable(view: View) -> View:
@@ -145,7 +99,7 @@ class Keyed:
         """
         if self._key is None:
             return None
-        stored = _claim(acting_as, owner, self._key, self._fingerprint)
+        stored = claim(acting_as, owner, self._key, self._fingerprint)
         self.is_replayed = stored is not None
         return None if stored is None else orjson.loads(bytes(stored["body"]))
 
@@ -155,7 +109,7 @@ class Keyed:
         """Keep what the answer can be made from again, in the transaction of the effect."""
         if self._key is not None:
             answer = {"status": 0, "headers": "{}", "body": orjson.dumps(done)}
-            _store(acting_as, owner, self._key, self._fingerprint, answer)
+            store(acting_as, owner, self._key, self._fingerprint, answer)
 
 
 def takes_key(view: View) -> View:
@@ -209,7 +163,7 @@ def _written(value: object) -> object:
 
 def _answer_once(actor: Actor, key: str, fingerprint: bytes, view: Callable[[], Any]) -> Response:
     with transaction(acting_as=actor):
-        if stored := _claim(actor, actor.user_id, key, fingerprint):
+        if stored := claim(actor, actor.user_id, key, fingerprint):
             return _replay(stored)
         response = _answer(actor, view)
         answer = {
@@ -217,33 +171,8 @@ def _answer_once(actor: Actor, key: str, fingerprint: bytes, view: Callable[[], 
             "headers": orjson.dumps(_kept_headers(response)).decode(),
             "body": response.get_data(),
         }
-        _store(actor, actor.user_id, key, fingerprint, answer)
+        store(actor, actor.user_id, key, fingerprint, answer)
     return response
-
-
-def _claim(acting_as: Actor | System, owner: str, key: str, fingerprint: bytes) -> Row | None:
-    """Take the key until the transaction ends; return what was stored by it.
-
-    Raises `IdempotencyKeyInUse`, `IdempotencyKeyReused`.
-    """
-    lock = hashlib.sha256(f"{owner}\n{key}".encode()).digest()[:8]
-    named = {"lock": int.from_bytes(lock, signed=True)}
-    [claim] = execute(_CLAIM, named, acting_as=acting_as)
-    if not claim["is_ours"]:
-        raise IdempotencyKeyInUse
-    found = execute(_FIND, {"owner": owner, "key": key}, acting_as=acting_as)
-    if not found:
-        return None
-    if bytes(found[0]["fingerprint"]) != fingerprint:
-        raise IdempotencyKeyReused
-    return found[0]
-
-
-def _store(
-    acting_as: Actor | System, owner: str, key: str, fingerprint: bytes, answer: dict[str, Any]
-) -> None:
-    values = {"owner": owner, "key": key, "fingerprint": fingerprint, **answer}
-    execute(_STORE, values, acting_as=acting_as)
 
 
 def _answer(actor: Actor, view: Callable[[], Any]) -> Response:

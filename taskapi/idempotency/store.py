@@ -1,0 +1,79 @@
+"""The first answers to requests, and who has the right to give one."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import JSON, DateTime, ForeignKey, LargeBinary, SmallInteger, String, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from taskapi.auth.models import USER_ID_LENGTH
+from taskapi.database import Actor, Row, System, execute
+from taskapi.exceptions import IdempotencyKeyInUse, IdempotencyKeyReused
+from taskapi.extensions import Base
+
+KEY_LENGTH: Final = 255
+
+
+class IdempotencyKey(Base):
+    """The first answer to a request, which `fingerprint` tells from others."""
+
+    __tablename__ = "idempotency_keys"
+
+    user_id: Mapped[str] = mapped_column(
+        String(USER_ID_LENGTH), ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
+    )
+    key: Mapped[str] = mapped_column(String(KEY_LENGTH), primary_key=True)
+    fingerprint: Mapped[bytes] = mapped_column(LargeBinary)
+    status: Mapped[int] = mapped_column(SmallInteger)
+    headers: Mapped[dict[str, str]] = mapped_column(JSON)
+    body: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), index=True)
+
+
+_CLAIM = text("SELECT pg_try_advisory_xact_lock(:lock) AS is_ours")
+# A statement of its own, so that it sees what was stored before the lock was let go.
+_FIND = text("""
+    SELECT fingerprint, status, headers, body FROM idempotency_keys
+     WHERE idempotency_keys.user_id = :owner AND key = :key
+       AND created_at > now() - interval '1 day'
+""")
+# From the owner's row: where that is not there, nothing was done that could be doubled.
+_STORE = text("""
+    INSERT INTO idempotency_keys
+      (user_id, key, fingerprint, status, headers, body, created_at)
+    SELECT id, :key, :fingerprint, :status, :headers, :body, now()
+      FROM users WHERE users.id = :owner
+    ON CONFLICT (user_id, key) DO UPDATE SET
+      fingerprint = excluded.fingerprint, status = excluded.status, headers = excluded.headers,
+      body = excluded.body, created_at = excluded.created_at
+    WHERE idempotency_keys.created_at <= now() - interval '1 day'
+""")
+
+
+def claim(acting_as: Actor | System, owner: str, key: str, fingerprint: bytes) -> Row | None:
+    """Take the key until the transaction ends; return what was stored by it.
+
+    Raises `IdempotencyKeyInUse`, `IdempotencyKeyReused`.
+    """
+    lock = hashlib.sha256(f"{owner}\n{key}".encode()).digest()[:8]
+    named = {"lock": int.from_bytes(lock, signed=True)}
+    [claimed] = execute(_CLAIM, named, acting_as=acting_as)
+    if not claimed["is_ours"]:
+        raise IdempotencyKeyInUse
+    found = execute(_FIND, {"owner": owner, "key": key}, acting_as=acting_as)
+    if not found:
+        return None
+    if bytes(found[0]["fingerprint"]) != fingerprint:
+        raise IdempotencyKeyReused
+    return found[0]
+
+
+def store(
+    acting_as: Actor | System, owner: str, key: str, fingerprint: bytes, answer: dict[str, Any]
+) -> None:
+    """Keep an answer, in the transaction of its effect."""
+    values = {"owner": owner, "key": key, "fingerprint": fingerprint, **answer}
+    execute(_STORE, values, acting_as=acting_as)
