@@ -24,6 +24,7 @@ _STATUSES: dict[type[TaskapiError], int] = {
     exceptions.Conflict: 409,
     exceptions.SyncReset: 410,
     exceptions.TaskChanged: 412,
+    exceptions.BodyEncoded: 415,
     exceptions.ValidationFailed: 422,
     exceptions.IdempotencyKeyReused: 422,
     exceptions.RateLimited: 429,
@@ -127,6 +128,8 @@ def _answer_domain_error(error: TaskapiError) -> Response:
     response = _answer(describe(error))
     if isinstance(error, exceptions.Retryable):
         response.headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, exceptions.BodyEncoded):
+        response.headers["Accept-Encoding"] = "identity"  # RFC 9110, 15.5.16
     return response
 
 

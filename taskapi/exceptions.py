@@ -26,6 +26,11 @@ class MalformedJSON(TaskapiError):
     message = "The body is not JSON in UTF-8."
 
 
+class BodyEncoded(TaskapiError):
+    code = "content_encoding_unsupported"
+    message = "Send the body as it is, without Content-Encoding; compressed ones are not taken."
+
+
 class NotAuthenticated(TaskapiError):
     """It is not known who asks."""
 

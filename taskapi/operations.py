@@ -16,7 +16,7 @@ from marshmallow import Schema, ValidationError
 from werkzeug.exceptions import UnsupportedMediaType
 
 from taskapi.config import BODY_LIMIT
-from taskapi.exceptions import MalformedJSON, ValidationFailed
+from taskapi.exceptions import BodyEncoded, MalformedJSON, ValidationFailed
 from taskapi.fields import field_errors
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -134,6 +134,7 @@ def accepts(
                 empty = body_is_optional and not request.content_length
                 path["body"] = load(body, {} if empty else _parse_body())
             if upload is not None:
+                _refuse_encoded()
                 if request.mimetype not in upload:
                     raise UnsupportedMediaType
                 path |= {"body": request.get_data(cache=False), "media": request.mimetype}
@@ -152,7 +153,14 @@ def accepts(
     return decorate
 
 
+def _refuse_encoded() -> None:
+    # The limits are for what is sent; what it would be unpacked into has none.
+    if request.environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
+        raise BodyEncoded
+
+
 def _parse_body() -> Any:
+    _refuse_encoded()
     if not request.is_json:
         raise UnsupportedMediaType
     try:

@@ -1,5 +1,6 @@
 """Whatever goes wrong is answered in one shape."""
 
+import gzip
 import re
 
 import pytest
@@ -35,6 +36,29 @@ def test_a_body_of_another_type(alice, content_type):
     response = alice.post("/tasks", data=b'{"title": "a"}', content_type=content_type)
 
     assert_problem(response, 415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "GZIP", "gzip, identity"])
+@pytest.mark.parametrize("path", ["/tasks", "/tasks/batch", "/tasks/import", "/auth/login"])
+def test_a_body_that_is_compressed_is_not_unpacked(alice, path, encoding):
+    bomb = gzip.compress(b" " * 10_000_000)
+    assert len(bomb) < 10_000
+    response = alice.post(
+        path, data=bomb, content_type=JSON, headers={"Content-Encoding": encoding}
+    )
+
+    assert_problem(response, 415, "content_encoding_unsupported")
+    assert response.headers["Accept-Encoding"] == "identity"
+
+
+def test_a_body_that_says_that_it_is_not_compressed_is_taken(alice):
+    headers = {"Content-Encoding": "Identity"}
+
+    assert alice.post("/tasks", {"title": "Buy milk"}, headers=headers).status_code == 201
+    # Where there is no body, there is nothing that could be unpacked.
+    task_id = alice.creates()["id"]
+    headers = {"Content-Encoding": "gzip"}
+    assert alice.patch(f"/tasks/{task_id}/complete", headers=headers).status_code == 200
 
 
 def test_a_body_that_is_too_long(alice):

@@ -66,6 +66,11 @@ HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string"},
         "example": '"write";q=600;w=60',
     },
+    "Accept-Encoding": {
+        "description": "Which `Content-Encoding` is taken, where that was the reason.",
+        "schema": {"type": "string", "enum": ["identity"]},
+        "example": "identity",
+    },
     "Retry-After": {
         "description": "Seconds to wait before trying again.",
         "schema": {"type": "string", "pattern": "^[0-9]+$"},
@@ -167,6 +172,7 @@ PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 HEADERS_OF_PROBLEMS = {
     401: ["WWW-Authenticate"],
+    415: ["Accept-Encoding"],
     429: ["Retry-After"],
     503: ["Retry-After"],
 }

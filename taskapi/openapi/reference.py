@@ -17,6 +17,7 @@ _REMEDIES: Final = {
     "two was wrong.",
     "database_not_ready": "Send it again after `Retry-After`. Where it lasts, `flask doctor` tells "
     "the operator what is missing.",
+    "content_encoding_unsupported": "Send the body uncompressed, without `Content-Encoding`.",
     "database_unavailable": "Send it again after `Retry-After`. A write that was interrupted may "
     "have been done: repeat it with the same `Idempotency-Key`.",
     "email_taken": "Log in with this address, or take another one.",

@@ -136,7 +136,7 @@ def _codes(mode: str, rule: Rule, view: Callable[..., Any]) -> Iterator[str]:
         if "user_id" in rule.arguments:
             yield "user_mismatch"
     if accepts["body"] or accepts.get("upload"):
-        yield from ("malformed_json", "unsupported_media_type")
+        yield from ("malformed_json", "unsupported_media_type", "content_encoding_unsupported")
     if "If-Match" in declared["conditions"]:
         yield "precondition_failed"
     if is_repeatable(view):
