@@ -16,6 +16,7 @@ if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
 
 from taskapi import metrics
 from taskapi.__main__ import CannotStart, prepare_database
+from taskapi.auth import external
 from taskapi.config import Settings, SettingsError
 from taskapi.logs import library_handler
 
@@ -88,6 +89,11 @@ def on_starting(_server: Any) -> None:
         prepare_database(settings, may_wait=True)
     except CannotStart as error:
         sys.exit(f"taskapi cannot start: {error}")
+
+
+def post_worker_init(worker: Any) -> None:
+    """Let a new worker take its first request only when it knows whom to believe."""
+    external.learn_keys(worker.wsgi)
 
 
 def child_exit(_server: Any, worker: Any) -> None:

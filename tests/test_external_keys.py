@@ -200,6 +200,23 @@ def test_an_unknown_key_while_the_issuer_is_away_is_not_called_invalid(get, issu
     assert_problem(get(issuer.sign("two")), 503, "issuer_unavailable")
 
 
+def test_an_unknown_key_is_not_called_invalid_before_the_issuer_has_answered(
+    get, issuer, monkeypatch
+):
+    assert get(issuer.sign("one")).status_code == 200
+    issuer.add_key("two")
+    fetch = keys.fetch_keys
+
+    def fetch_late(url):
+        time.sleep(0.5)
+        return fetch(url)
+
+    monkeypatch.setattr(keys, "fetch_keys", fetch_late)
+    monkeypatch.setattr(keys, "_PATIENCE_SECONDS", 0.2)
+
+    assert_problem(get(issuer.sign("two")), 503, "issuer_unavailable")
+
+
 def test_nobody_whose_key_is_known_waits_for_an_issuer_that_hangs(get, issuer, clock):
     assert get(issuer.sign("one")).status_code == 200
     issuer.hangs.set()

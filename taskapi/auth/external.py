@@ -38,6 +38,12 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.extensions["taskapi.external"] = Verifier(settings)
 
 
+def learn_keys(app: Flask) -> None:
+    """Know the issuer's keys before anybody asks, since not all who ask may wait for them."""
+    if verifier := app.extensions.get("taskapi.external"):
+        verifier.learn_keys()
+
+
 def verify_token(token: str, _kind: str) -> Claims:
     """Read a token.
 
@@ -56,6 +62,10 @@ class Verifier:
         self._audience = settings.external_jwt_audience or None
         self._keys = _keys_of(settings)
         self._verified: Callable[[str, int], Claims] = lru_cache(CACHED_TOKENS)(self._decode)
+
+    def learn_keys(self) -> None:
+        """Ask the issuer for its keys, where it publishes them."""
+        self._keys.learn()
 
     def verify(self, token: str) -> Claims:
         """Read a token; raises as `verify_token` does."""
@@ -99,6 +109,9 @@ class _SharedSecret:
 
     def __init__(self, secret: str) -> None:
         self._key = PyJWK.from_dict({"kty": "oct", "alg": "HS256", "k": _base64url(secret)})
+
+    def learn(self) -> None:
+        pass
 
     def generation(self) -> int:
         return 0

@@ -50,6 +50,10 @@ class KeySet:
         self._is_answered = threading.Event()
         self._is_answered.set()
 
+    def learn(self) -> None:
+        """Ask for the keys and wait for them, though not for long."""
+        self._ask(for_unknown_key=False).wait(_PATIENCE_SECONDS)
+
     def generation(self) -> int:
         """Return a number that grows when keys are withdrawn or replaced.
 
@@ -74,7 +78,8 @@ class KeySet:
             if not self._places.acquire(blocking=False):
                 raise IssuerUnavailable
             try:
-                is_answered.wait(_PATIENCE_SECONDS)
+                if not is_answered.wait(_PATIENCE_SECONDS):
+                    raise IssuerUnavailable
             finally:
                 self._places.release()
         key = self._choose(key_id)
