@@ -40,8 +40,10 @@ test: $(INSTALLED) ## run the tests on a real PostgreSQL (TEST_DATABASE_URL name
 fuzz: $(INSTALLED) ## search for faults at length: thousands of made-up requests and of tasks
 	@AT_LENGTH=1 exec $(BIN)/pytest tests/test_openapi_conformance.py tests/test_end_to_end.py tests/test_model.py $(ARGS)
 
-faults: $(INSTALLED) ## break everything under load, at length: database, workers, disk, Redis
-	@AT_LENGTH=1 exec $(BIN)/pytest tests/test_faults.py tests/test_outages.py --no-cov -rP $(ARGS)
+FAULTS = tests/test_faults.py tests/test_outages.py tests/test_reloads.py
+
+faults: $(INSTALLED) ## break and reload everything under load, at length; takes ten minutes
+	@AT_LENGTH=1 exec $(BIN)/pytest $(FAULTS) --no-cov -rP $(ARGS)
 
 faults-quick: $(INSTALLED) ## the same for a second each
 	@exec $(BIN)/pytest tests/test_faults.py --no-cov -rP $(ARGS)

@@ -7,11 +7,9 @@ import os
 import shutil
 import signal
 import socket
-import socketserver
 import ssl
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +21,7 @@ import orjson
 import psutil
 import pytest
 
-from tests.service import ROOT, free_port
+from tests.service import ROOT, Service, free_port, running_service
 
 DEPLOY = ROOT / "deploy"
 BINARY = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
@@ -101,13 +99,34 @@ class Answer:
 
 
 class Nginx:
-    """A running nginx."""
+    """nginx on a configuration that listens on this port of loopback."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int, directory: Path) -> None:
-        self.process = process
+    def __init__(self, configuration: Path, port: int) -> None:
+        self.configuration = configuration
         self.port = port
-        self.directory = directory
+        self.directory = configuration.parent
         self.url = f"http://127.0.0.1:{port}"
+
+    def start(self) -> None:
+        """Start it; return when it listens."""
+        assert BINARY
+        command = [BINARY, "-p", str(self.directory), "-c", str(self.configuration)]
+        with (self.directory / "stderr").open("ab") as stderr:
+            self.process = subprocess.Popen([*command, "-g", "daemon off;"], stderr=stderr)
+        deadline = time.monotonic() + 10
+        while True:
+            assert self.process.poll() is None, (self.directory / "stderr").read_text()
+            assert time.monotonic() < deadline
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                break
+            except ConnectionError:
+                time.sleep(0.02)
+
+    def stop(self) -> None:
+        """Stop it, without waiting for anybody."""
+        self.process.terminate()
+        self.process.wait(timeout=20)
 
     def ask(
         self,
@@ -179,25 +198,12 @@ class Nginx:
 @contextmanager
 def running_nginx(configuration: Path, port: int) -> Iterator[Nginx]:
     """Run nginx on a configuration that listens on this port of loopback."""
-    assert BINARY
-    directory = configuration.parent
-    command = [BINARY, "-p", str(directory), "-c", str(configuration), "-g", "daemon off;"]
-    with (directory / "stderr").open("ab") as stderr:
-        process = subprocess.Popen(command, stderr=stderr)
+    nginx = Nginx(configuration, port)
+    nginx.start()
     try:
-        deadline = time.monotonic() + 10
-        while True:
-            assert process.poll() is None, (directory / "stderr").read_text()
-            assert time.monotonic() < deadline
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except ConnectionError:
-                time.sleep(0.02)
-        yield Nginx(process, port, directory)
+        yield nginx
     finally:
-        process.terminate()  # Without waiting for anybody.
-        process.wait(timeout=20)
+        nginx.stop()
 
 
 @contextmanager
@@ -211,53 +217,17 @@ def nginx_before(
         yield nginx
 
 
-class _Listener(socketserver.StreamRequestHandler):
-    server: Upstream
-
-    def handle(self) -> None:
-        self.server.connections += 1
-        while line := self.rfile.readline():
-            head = [line]
-            while (line := self.rfile.readline()) not in (b"\r\n", b""):
-                head.append(line)
-            lengths = [one for one in head if one.lower().startswith(b"content-length:")]
-            self.rfile.read(int(lengths[0].split(b":")[1]) if lengths else 0)
-            request = b"".join(head).decode("latin-1").rstrip("\r\n")
-            self.server.requests.append(request)
-            path = request.split()[1]
-            if path == "/break-off":
-                return
-            if path == "/be-silent":
-                self.server.closing.wait(20)
-                return
-            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-
-
-class Upstream(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """A server in the service's place that keeps what reaches it."""
-
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(str(path), _Listener)
-        self.path = path
-        self.requests: list[str] = []
-        """Request line and headers of each."""
-        self.connections = 0
-        self.closing = threading.Event()
-
-    def handle_error(self, *_: Any) -> None:
-        """Say nothing: nginx hangs up on whom it does not need any more."""
-
-
 @contextmanager
-def listening_upstream(path: Path) -> Iterator[Upstream]:
-    upstream = Upstream(path)
-    threading.Thread(target=upstream.serve_forever, args=(0.05,), daemon=True).start()
-    try:
-        yield upstream
-    finally:
-        upstream.closing.set()
-        upstream.shutdown()
-        upstream.server_close()
+def service_behind_nginx(directory: Path, **settings: Any) -> Iterator[tuple[Service, Nginx]]:
+    """Run the service as it is deployed: on a socket, with nginx in front of it."""
+    port = free_port()
+    arguments = f"--bind 127.0.0.1:{port} --bind unix:{directory}/taskapi.sock"
+    values: dict[str, Any] = {"TRUSTED_PROXIES": "1", "LOG_FORMAT": "json", **settings}
+    (directory / "nginx").mkdir()
+    with (
+        running_service(
+            directory, PORT=str(port), GUNICORN_CMD_ARGS=arguments, **values
+        ) as service,
+        nginx_before(directory / "taskapi.sock", directory / "nginx") as nginx,
+    ):
+        yield service, nginx

@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import psutil
 import requests
 
 from taskapi.config import Settings
@@ -93,6 +94,12 @@ class Service:
                 pass
             time.sleep(0.02)
         raise AssertionError(f"{path} did not answer {status}: {self.log.read_text()}")
+
+    def master(self) -> psutil.Process:
+        """The process of gunicorn whose children are the workers."""
+        children = psutil.Process(self.process.pid).children()
+        [master] = [one for one in children if "gunicorn" in " ".join(one.cmdline())]
+        return master
 
     def stop(self, number: int = signal.SIGINT) -> float:
         """Stop it like its operator; return how many seconds it took."""
