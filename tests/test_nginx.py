@@ -264,6 +264,16 @@ def test_headers_pass_up_to_the_services_limit(nginx):
     assert_problem(nginx.ask("GET", "/health/live", headers=many), 431, "headers_too_large")
 
 
+def test_a_method_that_nothing_takes_is_refused_like_one_that_the_url_does_not_take(nginx):
+    answer = nginx.ask("TRACE", "/tasks", headers={"X-Secret": "mine"})
+
+    assert_problem(answer, 405, "method_not_allowed")
+    assert "PATCH" in answer.headers["Allow"]
+    assert "TRACE" not in answer.headers["Allow"]
+    assert b"mine" not in answer.body
+    assert "Allow" not in nginx.ask("GET", "/nowhere").headers
+
+
 def test_one_address_may_ask_a_hundred_things_at_a_time(nginx, bearer):
     begun = b"POST /tasks HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"
     with ExitStack() as stack:

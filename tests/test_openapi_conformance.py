@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +18,7 @@ import schemathesis
 
 from taskapi import create_app
 from taskapi.openapi import build_document
+from tests.nginx import BINARY, service_behind_nginx
 from tests.service import make_settings, running_service
 
 pytestmark = pytest.mark.service
@@ -115,6 +118,23 @@ def is_uuid(text: Any) -> bool:
         return False
 
 
+@contextmanager
+def serving(directory: Path, auth_mode: str) -> Iterator[str]:
+    """Run the service as it is deployed, where there is an nginx; return where it is."""
+    settings: dict[str, Any] = {
+        "AUTH_MODE": auth_mode,
+        "EXTERNAL_JWT_SECRET": SECRET if auth_mode == "external" else "",
+        # Behind a proxy it wants to be told that the path may be believed.
+        "TRUST_PATH_USER_ID": "yes",
+    }
+    if BINARY:
+        with service_behind_nginx(directory, **settings) as (_, nginx):
+            yield nginx.url
+    else:
+        with running_service(directory, **settings) as service:
+            yield service.url
+
+
 @pytest.fixture(scope="module")
 def people(tmp_path_factory):
     """Start the service in a mode when the first case of that mode comes, and keep it."""
@@ -123,14 +143,8 @@ def people(tmp_path_factory):
 
         def people(auth_mode: str) -> People:
             if auth_mode not in found:
-                service = stack.enter_context(
-                    running_service(
-                        tmp_path_factory.mktemp(auth_mode),
-                        AUTH_MODE=auth_mode,
-                        EXTERNAL_JWT_SECRET=SECRET if auth_mode == "external" else "",
-                    )
-                )
-                found[auth_mode] = People(service.url, auth_mode)
+                url = stack.enter_context(serving(tmp_path_factory.mktemp(auth_mode), auth_mode))
+                found[auth_mode] = People(url, auth_mode)
             return found[auth_mode]
 
         yield people

@@ -13,11 +13,11 @@ _REMEDIES: Final = {
     "body_too_large": "Send fewer tasks in one request; a batch takes up to 100 operations.",
     "busy": "Send it again after `Retry-After`. Where it lasts, the operator needs more workers, "
     "threads or connections.",
+    "content_encoding_unsupported": "Send the body uncompressed, without `Content-Encoding`.",
     "credentials_invalid": "Let the person type both again. The service does not say which of the "
     "two was wrong.",
     "database_not_ready": "Send it again after `Retry-After`. Where it lasts, `flask doctor` tells "
     "the operator what is missing.",
-    "content_encoding_unsupported": "Send the body uncompressed, without `Content-Encoding`.",
     "database_unavailable": "Send it again after `Retry-After`. A write that was interrupted may "
     "have been done: repeat it with the same `Idempotency-Key`.",
     "email_taken": "Log in with this address, or take another one.",
