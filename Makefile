@@ -6,7 +6,7 @@ BIN = .venv/bin
 INSTALLED = .venv/installed
 
 .DEFAULT_GOAL = help
-.PHONY: help install run test fuzz faults faults-quick bench bench-quick bench-scale login-timing check openapi errors format migrate lock
+.PHONY: help install run test fuzz faults faults-quick bench bench-quick bench-scale login-timing check openapi errors postman format migrate lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -69,8 +69,8 @@ check: $(INSTALLED) $(NPM) ## lint, check types, and that what is generated is u
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	@$(MAKE) --no-print-directory lock openapi errors
-	git diff --exit-code -- requirements.txt requirements-dev.txt bench/requirements.txt docs/openapi.json docs/errors.md
+	@$(MAKE) --no-print-directory lock openapi errors postman
+	git diff --exit-code -- requirements.txt requirements-dev.txt bench/requirements.txt docs/openapi.json docs/errors.md postman
 	@REDOCLY_SUPPRESS_UPDATE_NOTICE=true REDOCLY_TELEMETRY=off \
 	  node_modules/.bin/redocly lint --extends=recommended-strict docs/openapi.json
 
@@ -81,6 +81,9 @@ openapi: $(INSTALLED) ## write docs/openapi.json, from what the routes declare
 errors: $(INSTALLED) ## write docs/errors.md, from the errors and the routes
 	@$(BIN)/python -m taskapi.openapi errors > docs/errors.md.new
 	@mv docs/errors.md.new docs/errors.md
+
+postman: $(NPM) openapi ## write the Postman collection and its environment, from docs/openapi.json
+	@node postman/build.mjs
 
 format: $(INSTALLED) ## format the code and mend what can be mended
 	$(BIN)/ruff check --fix-only --exit-zero .

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from tempfile import gettempdir
 
-import pytest
 import requests
 
+from tests import npm
 from tests.service import ROOT, free_port
 
 FOLDER = ROOT / "tests" / "better-auth"
-
-needs_node = pytest.mark.skipif(shutil.which("npm") is None, reason="Node and npm are missing")
 
 
 class BetterAuth:
@@ -56,7 +50,7 @@ class Browser:
 
 @contextmanager
 def running_better_auth() -> Iterator[BetterAuth]:
-    _install()
+    npm.install(FOLDER)
     port = free_port()
     process = subprocess.Popen(
         ["node", "server.mjs", str(port)],
@@ -73,18 +67,3 @@ def running_better_auth() -> Iterator[BetterAuth]:
         process.send_signal(signal.SIGCONT)
         process.terminate()
         process.communicate(timeout=20)
-
-
-def _install() -> None:
-    lock = FOLDER / "package-lock.json"
-    installed = FOLDER / "node_modules" / ".package-lock.json"
-    # Several processes of the tests may come here at once.
-    with (Path(gettempdir()) / "taskapi-better-auth.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-            subprocess.run(
-                ["npm", "ci", "--prefer-offline", "--no-audit", "--no-fund", "--silent"],
-                cwd=FOLDER,
-                check=True,
-                timeout=300,
-            )

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.better_auth import BetterAuth, Browser, needs_node, running_better_auth
+from tests.better_auth import BetterAuth, Browser, running_better_auth
+from tests.npm import needs_node
 from tests.service import Service, running_service
 
 pytestmark = [pytest.mark.service, needs_node]

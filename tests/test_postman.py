@@ -1,0 +1,81 @@
+"""The Postman collection: newman runs all of it, in its order, against the real service."""
+
+import json
+import re
+import subprocess
+
+import pytest
+
+from taskapi.openapi import build_document
+from tests import npm
+from tests.service import ROOT, running_service
+
+pytestmark = [pytest.mark.service, npm.needs_node]
+
+COLLECTION = ROOT / "postman" / "taskapi.postman_collection.json"
+ENVIRONMENT = ROOT / "postman" / "taskapi.postman_environment.json"
+
+
+@pytest.fixture(scope="module")
+def newman(tmp_path_factory):
+    """Run the collection; return what became of it."""
+    program = npm.install() / "newman"
+    reports = tmp_path_factory.mktemp("newman")
+
+    def run(service):
+        report = reports / "report.json"
+        subprocess.run(
+            [
+                *(program, "run", COLLECTION, "--environment", ENVIRONMENT),
+                *("--env-var", f"baseUrl={service.url}", "--timeout-request", "20000"),
+                *("--reporters", "json", "--reporter-json-export", report),
+            ],
+            cwd=reports,
+            check=False,
+            timeout=120,
+        )
+        return json.loads(report.read_text())["run"]
+
+    return run
+
+
+def assert_all_went_well(run):
+    assert run["failures"] == []
+    assert run["stats"]["assertions"]["total"] >= 2 * len(requests_of_the_collection())
+    assert run["stats"]["assertions"]["failed"] == 0
+    assert run["stats"]["items"]["total"] == len(requests_of_the_collection())
+
+
+def requests_of_the_collection():
+    collection = json.loads(COLLECTION.read_text())
+    return [item["request"] for folder in collection["item"] for item in folder["item"]]
+
+
+def test_it_has_every_operation(app):
+    described = {
+        f"{method.upper()} {path}"
+        for path, item in build_document(app)["paths"].items()
+        for method in item
+    }
+
+    asked = set()
+    for request in requests_of_the_collection():
+        path = re.sub(r":(\w+)", r"{\1}", "/".join(request["url"]["path"]))
+        asked.add(f"{request['method']} /{path}")
+
+    assert asked == described
+
+
+def test_all_of_it_succeeds_twice_on_the_same_database(tmp_path, newman):
+    with running_service(tmp_path, RATE_LIMIT_ENABLED="yes") as service:
+        for _ in range(2):
+            assert_all_went_well(newman(service))
+
+
+def test_tokens_that_are_about_to_expire_are_refreshed_on_the_way(tmp_path, newman):
+    with running_service(tmp_path, ACCESS_TOKEN_LIFETIME="25") as service:
+        assert_all_went_well(newman(service))
+        refreshed = service.log.read_text().count('"route":"/auth/refresh"')
+
+    # Once by itself in the collection, and else before what asks for a token.
+    assert refreshed > len(requests_of_the_collection()) / 2
