@@ -6,7 +6,7 @@ BIN = .venv/bin
 INSTALLED = .venv/installed
 
 .DEFAULT_GOAL = help
-.PHONY: help install run test fuzz faults faults-quick bench bench-quick bench-scale login-timing check openapi errors postman format migrate lock
+.PHONY: help install run test fuzz faults faults-quick bench bench-quick bench-scale login-timing check openapi errors postman client format migrate lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -69,8 +69,9 @@ check: $(INSTALLED) $(NPM) ## lint, check types, and that what is generated is u
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	@$(MAKE) --no-print-directory lock openapi errors postman
-	git diff --exit-code -- requirements.txt requirements-dev.txt bench/requirements.txt docs/openapi.json docs/errors.md postman
+	@$(MAKE) --no-print-directory lock openapi errors postman client
+	git diff --exit-code -- requirements.txt requirements-dev.txt bench/requirements.txt \
+	  docs/openapi.json docs/errors.md postman clients/js/openapi.d.ts
 	@REDOCLY_SUPPRESS_UPDATE_NOTICE=true REDOCLY_TELEMETRY=off \
 	  node_modules/.bin/redocly lint --extends=recommended-strict docs/openapi.json
 
@@ -84,6 +85,9 @@ errors: $(INSTALLED) ## write docs/errors.md, from the errors and the routes
 
 postman: $(NPM) openapi ## write the Postman collection and its environment, from docs/openapi.json
 	@node postman/build.mjs
+
+client: $(NPM) openapi ## write the types of the JavaScript client, from docs/openapi.json
+	@node_modules/.bin/openapi-typescript docs/openapi.json --default-non-nullable false -o clients/js/openapi.d.ts
 
 format: $(INSTALLED) ## format the code and mend what can be mended
 	$(BIN)/ruff check --fix-only --exit-zero .

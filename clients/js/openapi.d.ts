@@ -162,7 +162,7 @@ export interface paths {
         put?: never;
         /**
          * Exchange the refresh token, sent as bearer token or in the cookie, for a new pair.
-         * @description The old refresh token is spent: sent again, it ends its session. One that came in the cookie is answered in the cookie.
+         * @description The old refresh token is spent: sent again, it ends its session, but with the same Idempotency-Key it gets the same pair again until the new refresh token is used. One that came in the cookie is answered in the cookie.
          */
         post: operations["auth_refresh"];
         delete?: never;
@@ -222,6 +222,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/docs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Show Swagger UI, from files of our own and with nothing inline that could be code. */
+        get: operations["docs_show_docs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/health": {
         parameters: {
             query?: never;
@@ -248,6 +265,43 @@ export interface paths {
         };
         /** Say that the process answers, without asking the database. */
         get: operations["service_get_liveness"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Answer in Prometheus' text format.
+         * @description Not for the public: a proxy in front keeps it in.
+         */
+        get: operations["metrics_get_metrics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/openapi.json": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Answer the document; it changes only with the release. */
+        get: operations["docs_get_document"];
         put?: never;
         post?: never;
         delete?: never;
@@ -473,63 +527,6 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        Problem: {
-            /** Format: uri */
-            type: string;
-            title: string;
-            status: number;
-            detail: string;
-            code: string;
-            request_id: string;
-            errors?: {
-                /** @description JSON Pointer into the body, or /query/… and /path/…. */
-                pointer: string;
-                code: string;
-                detail: string;
-            }[];
-        };
-        Index: {
-            /** @example taskapi */
-            name: string;
-            /** @example 0.1.0 */
-            version: string;
-            /**
-             * @example {
-             *       "documentation": "/docs",
-             *       "openapi": "/openapi.json",
-             *       "health": "/health",
-             *       "liveness": "/health/live"
-             *     }
-             */
-            links: {
-                [key: string]: string;
-            };
-        };
-        TaskText: {
-            /** @example Buy milk */
-            title: string;
-            /**
-             * @default null
-             * @example Oat, two of them
-             */
-            description?: string | null;
-            /** @description Written by the service alone; ignored here. */
-            id?: unknown;
-            /** @description Written by the service alone; ignored here. */
-            user_id?: unknown;
-            /** @description Written by the service alone; ignored here. */
-            version?: unknown;
-            /** @description Written by the service alone; ignored here. */
-            created_at?: unknown;
-            /** @description Written by the service alone; ignored here. */
-            updated_at?: unknown;
-            /** @description Written by the service alone; ignored here. */
-            completed_at?: unknown;
-            /** @description Written by the service alone; ignored here. */
-            completed?: unknown;
-            /** @description Written by the service alone; ignored here. */
-            order?: unknown;
-        };
         Task: {
             /**
              * Format: uuid
@@ -563,9 +560,74 @@ export interface components {
             updated_at: string;
             /**
              * @description The number of the last change, among all changes of the owner.
-             * @example 1
+             * @example 42
              */
             version: number;
+        };
+        Problem: {
+            /** Format: uri */
+            type: string;
+            title: string;
+            status: number;
+            detail: string;
+            code: string;
+            request_id: string;
+            /** @description With `precondition_failed`: the task as it is now. */
+            current?: components["schemas"]["Task"];
+            /** @description In a batch that is `atomic`: which operation, from 0. */
+            index?: number;
+            /** @description With `validation_failed`: what is wrong, and where. */
+            errors?: {
+                /** @description JSON Pointer into the body, or /query/… and /path/…. */
+                pointer: string;
+                code: string;
+                detail: string;
+            }[];
+        };
+        Index: {
+            /** @example taskapi */
+            name: string;
+            /** @example 0.1.0 */
+            version: string;
+            /**
+             * @example {
+             *       "documentation": "/docs",
+             *       "openapi": "/openapi.json",
+             *       "health": "/health",
+             *       "liveness": "/health/live",
+             *       "register": "/auth/register",
+             *       "login": "/auth/login",
+             *       "tasks": "/tasks"
+             *     }
+             */
+            links: {
+                [key: string]: string;
+            };
+        };
+        TaskText: {
+            /** @example Buy milk */
+            title: string;
+            /**
+             * @default null
+             * @example Oat, two of them
+             */
+            description?: string | null;
+            /** @description Written by the service alone; ignored here. */
+            id?: unknown;
+            /** @description Written by the service alone; ignored here. */
+            user_id?: unknown;
+            /** @description Written by the service alone; ignored here. */
+            version?: unknown;
+            /** @description Written by the service alone; ignored here. */
+            created_at?: unknown;
+            /** @description Written by the service alone; ignored here. */
+            updated_at?: unknown;
+            /** @description Written by the service alone; ignored here. */
+            completed_at?: unknown;
+            /** @description Written by the service alone; ignored here. */
+            completed?: unknown;
+            /** @description Written by the service alone; ignored here. */
+            order?: unknown;
         };
         Completion: {
             /** @example true */
@@ -713,6 +775,29 @@ export interface components {
             /** @example alive */
             status: string;
         };
+        Document: {
+            /** @example 3.1.0 */
+            openapi: string;
+            /**
+             * @example {
+             *       "title": "taskapi",
+             *       "version": "0.1.0"
+             *     }
+             */
+            info: {
+                [key: string]: unknown;
+            };
+            /** @example {} */
+            paths: {
+                [key: string]: unknown;
+            };
+            /** @example {} */
+            components: {
+                [key: string]: unknown;
+            };
+        } & {
+            [key: string]: unknown;
+        };
         TaskInput: {
             /** @example Buy milk */
             title: string;
@@ -859,7 +944,7 @@ export interface components {
             /** @description Why the operation was refused. */
             problem?: {
                 [key: string]: unknown;
-            };
+            } & components["schemas"]["Problem"];
         };
         Results: {
             /** @description One for each operation, in the same order. */
@@ -972,7 +1057,7 @@ export interface components {
             updated_at: string;
             /**
              * @description The number of the last change, among all changes of the owner.
-             * @example 1
+             * @example 42
              */
             version: number;
             /**
@@ -990,10 +1075,330 @@ export interface components {
             next_cursor: string | null;
         };
     };
-    responses: never;
-    parameters: never;
+    responses: {
+        /** @description What cannot be read as a request, or leads to no operation. */
+        Unreadable: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                Allow: components["headers"]["Allow"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Send the body with a Content-Length, not chunked. */
+        LengthRequired: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                Vary: components["headers"]["Vary"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
+        ContentTooLarge: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                Vary: components["headers"]["Vary"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description These were too many requests. `Retry-After` says when to go on. */
+        TooManyRequests: {
+            headers: {
+                "Retry-After": components["headers"]["Retry-After"];
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                Vary: components["headers"]["Vary"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Something went wrong here; the request id leads us to it. */
+        InternalServerError: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                Vary: components["headers"]["Vary"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The body is not JSON in UTF-8. */
+        BadRequest: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                Vary: components["headers"]["Vary"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Send your access token in the header `Authorization: Bearer <token>`. This token is not one that this service issued for this use; log in again. This token has expired; get a new pair with your refresh token, or log in again. This session has been logged out, revoked or has expired; log in again. */
+        Unauthorized: {
+            headers: {
+                "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                Vary: components["headers"]["Vary"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The URL names another user than your access token does. */
+        Forbidden: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                Vary: components["headers"]["Vary"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description A request with this Idempotency-Key is being answered; send it again in a moment. */
+        Conflict: {
+            headers: {
+                "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                Vary: components["headers"]["Vary"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Send the body as JSON, with Content-Type: application/json (a file of tasks as application/json, application/x-ndjson or text/csv). */
+        UnsupportedMediaType: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                Vary: components["headers"]["Vary"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description This Idempotency-Key was sent with another request; make a new one for each. Some of the input cannot be accepted; `errors` says what and where. */
+        UnprocessableContent: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                Vary: components["headers"]["Vary"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
+        ServiceUnavailable: {
+            headers: {
+                "Retry-After": components["headers"]["Retry-After"];
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                Vary: components["headers"]["Vary"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description You have no task with this id. */
+        NotFound: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                Vary: components["headers"]["Vary"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The task has been changed since you read it; `current` is how it is now. */
+        PreconditionFailed: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                Vary: components["headers"]["Vary"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The URL is too long; send less in it. */
+        UriTooLong: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                Vary: components["headers"]["Vary"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+    };
+    parameters: {
+        /** @description Which task. */
+        task_id: string;
+        /** @description Which session. */
+        session_id: string;
+        /** @description Whose tasks, percent-encoded: the `id` of /auth/me. */
+        user_id: string;
+        /** @description Only if the task is as you read it: its `ETag`, or several; `*` if it only must be there. */
+        "If-Match": string;
+        /** @description Only if it is not what you have read already: its `ETag`. */
+        "If-None-Match": string;
+        /** @description `*` creates the task, if there is none with this id. */
+        "If-None-Match-Any": "*";
+        /** @description A name for this request, unique among yours. Sent again with it within 24 hours, the request has no second effect and gets the first answer again. */
+        "Idempotency-Key": string;
+        /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+        "X-Request-ID": string;
+    };
     requestBodies: never;
-    headers: never;
+    headers: {
+        /**
+         * @description The methods that this URL takes, where it does not take the one sent.
+         * @example GET, HEAD, OPTIONS, POST
+         */
+        Allow: string;
+        /**
+         * @description `no-store`: an answer is for whoever asked.
+         * @example no-store
+         */
+        "Cache-Control": string;
+        /**
+         * @description What a browser names the file.
+         * @example attachment; filename="tasks.json"
+         */
+        "Content-Disposition": string;
+        /**
+         * @description What the page may load and run: files of this service alone.
+         * @example default-src 'none'; script-src 'self'
+         */
+        "Content-Security-Policy": string;
+        /**
+         * @description The task's version, quoted; of a list, the state that it shows.
+         * @example "42"
+         */
+        ETag: string;
+        /**
+         * @description That this is the first answer again (`Idempotency-Key`).
+         * @example true
+         */
+        "Idempotent-Replayed": "true";
+        /**
+         * @description The next page (RFC 8288), if there is one.
+         * @example </tasks?cursor=WyJDVVM0dE5ZSiIsMTddrQ.nX2v0pDe3gQk7zYl5mWc>; rel="next"
+         */
+        Link: string;
+        /**
+         * @description The URL of the new task.
+         * @example /tasks/01936b2e-8f3a-7c41-9d52-3b1f0a6e4c77
+         */
+        Location: string;
+        /**
+         * @description What is left of which limit (`r`), and for how many seconds it is counted on (`t`). Absent where limits are switched off or the token was refused.
+         * @example "write";r=599;t=60
+         */
+        RateLimit: string;
+        /**
+         * @description That limit: requests (`q`) in so many seconds (`w`).
+         * @example "write";q=600;w=60
+         */
+        "RateLimit-Policy": string;
+        /**
+         * @description Seconds to wait before trying again.
+         * @example 1
+         */
+        "Retry-After": string;
+        /**
+         * @description The refresh token, if the cookie was asked for.
+         * @example __Secure-taskapi_refresh=eyJhbGci…; Secure; HttpOnly; Path=/auth
+         */
+        "Set-Cookie": string;
+        /**
+         * @description That browsers may read an answer or not by the page's origin.
+         * @example Origin
+         */
+        Vary: string;
+        /**
+         * @description How to authenticate (RFC 6750).
+         * @example Bearer realm="taskapi"
+         */
+        "WWW-Authenticate": string;
+        /**
+         * @description That the media type is what it says.
+         * @example nosniff
+         */
+        "X-Content-Type-Options": "nosniff";
+        /**
+         * @description The id of this request in the logs; your own, if you sent a good one.
+         * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
+         */
+        "X-Request-ID": string;
+    };
     pathItems: never;
 }
 export type $defs = Record<string, never>;
@@ -1001,7 +1406,10 @@ export interface operations {
     service_get_index: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -1010,11 +1418,12 @@ export interface operations {
             /** @description Done. */
             200: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1026,88 +1435,35 @@ export interface operations {
                      *         "documentation": "/docs",
                      *         "openapi": "/openapi.json",
                      *         "health": "/health",
-                     *         "liveness": "/health/live"
+                     *         "liveness": "/health/live",
+                     *         "register": "/auth/register",
+                     *         "login": "/auth/login",
+                     *         "tasks": "/tasks"
                      *       }
                      *     }
                      */
                     "application/json": components["schemas"]["Index"];
                 };
             };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something went wrong here; the request id leads us to it. */
-            500: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            411: components["responses"]["LengthRequired"];
+            413: components["responses"]["ContentTooLarge"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            default: components["responses"]["Unreadable"];
         };
     };
     tasks_by_user_list_all_tasks: {
         parameters: {
             query?: never;
             header?: {
-                /**
-                 * @description Only if it is not what you have read already.
-                 * @example "41"
-                 */
-                "If-None-Match"?: string;
+                /** @description Only if it is not what you have read already: its `ETag`. */
+                "If-None-Match"?: components["parameters"]["If-None-Match"];
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path: {
-                user_id: string;
+                /** @description Whose tasks, percent-encoded: the `id` of /auth/me. */
+                user_id: components["parameters"]["user_id"];
             };
             cookie?: never;
         };
@@ -1116,16 +1472,13 @@ export interface operations {
             /** @description Done. */
             200: {
                 headers: {
-                    /**
-                     * @description The task's version, quoted.
-                     * @example "42"
-                     */
-                    ETag?: string;
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    ETag: components["headers"]["ETag"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1141,7 +1494,7 @@ export interface operations {
                      *         "order": 0,
                      *         "created_at": "2026-11-20T08:15:30.123456Z",
                      *         "updated_at": "2026-11-20T08:15:30.123456Z",
-                     *         "version": 1
+                     *         "version": 42
                      *       }
                      *     ]
                      */
@@ -1151,142 +1504,54 @@ export interface operations {
             /** @description You have it already. */
             304: {
                 headers: {
-                    /**
-                     * @description The task's version, quoted.
-                     * @example "42"
-                     */
-                    ETag?: string;
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    ETag: components["headers"]["ETag"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description Send your access token in the header `Authorization: Bearer <token>`. This token is not one that this service issued for this use; log in again. This token has expired; get a new pair with your refresh token, or log in again. This session has been logged out, revoked or has expired; log in again. */
-            401: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description How to authenticate (RFC 6750).
-                     * @example Bearer realm="taskapi"
-                     */
-                    "WWW-Authenticate"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The URL names another user than your access token does. */
-            403: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            411: components["responses"]["LengthRequired"];
+            413: components["responses"]["ContentTooLarge"];
             /** @description Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Something went wrong here; the request id leads us to it. */
-            500: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            default: components["responses"]["Unreadable"];
         };
     };
     tasks_by_user_create_task_of_user: {
         parameters: {
             query?: never;
             header?: {
-                /**
-                 * @description A name for this request, unique among yours. Sent again with it within 24 hours, the request has no second effect and gets the first answer again.
-                 * @example 8e03978e-40d5-43dd-bc93-6894a57f9324
-                 */
-                "Idempotency-Key"?: string;
+                /** @description A name for this request, unique among yours. Sent again with it within 24 hours, the request has no second effect and gets the first answer again. */
+                "Idempotency-Key"?: components["parameters"]["Idempotency-Key"];
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path: {
-                user_id: string;
+                /** @description Whose tasks, percent-encoded: the `id` of /auth/me. */
+                user_id: components["parameters"]["user_id"];
             };
             cookie?: never;
         };
@@ -1305,26 +1570,15 @@ export interface operations {
             /** @description Done. */
             201: {
                 headers: {
-                    /**
-                     * @description The task's version, quoted.
-                     * @example "42"
-                     */
-                    ETag?: string;
-                    /**
-                     * @description The URL of the new task.
-                     * @example /tasks/01936b2e-8f3a-7c41-9d52-3b1f0a6e4c77
-                     */
-                    Location?: string;
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description That this is the first answer again (`Idempotency-Key`).
-                     * @example true
-                     */
-                    "Idempotent-Replayed"?: "true";
+                    ETag: components["headers"]["ETag"];
+                    Location: components["headers"]["Location"];
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1339,177 +1593,40 @@ export interface operations {
                      *       "order": 0,
                      *       "created_at": "2026-11-20T08:15:30.123456Z",
                      *       "updated_at": "2026-11-20T08:15:30.123456Z",
-                     *       "version": 1
+                     *       "version": 42
                      *     }
                      */
                     "application/json": components["schemas"]["Task"];
                 };
             };
-            /** @description The body is not JSON in UTF-8. */
-            400: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send your access token in the header `Authorization: Bearer <token>`. This token is not one that this service issued for this use; log in again. This token has expired; get a new pair with your refresh token, or log in again. This session has been logged out, revoked or has expired; log in again. */
-            401: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description How to authenticate (RFC 6750).
-                     * @example Bearer realm="taskapi"
-                     */
-                    "WWW-Authenticate"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The URL names another user than your access token does. */
-            403: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A request with this Idempotency-Key is being answered; send it again in a moment. */
-            409: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send the body as JSON, with Content-Type: application/json (a file of tasks as application/json, application/x-ndjson or text/csv). */
-            415: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description This Idempotency-Key was sent with another request; make a new one for each. Some of the input cannot be accepted; `errors` says what and where. */
-            422: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something went wrong here; the request id leads us to it. */
-            500: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            411: components["responses"]["LengthRequired"];
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            default: components["responses"]["Unreadable"];
         };
     };
     tasks_by_user_get_task: {
         parameters: {
             query?: never;
             header?: {
-                /**
-                 * @description Only if it is not what you have read already.
-                 * @example "41"
-                 */
-                "If-None-Match"?: string;
+                /** @description Only if it is not what you have read already: its `ETag`. */
+                "If-None-Match"?: components["parameters"]["If-None-Match"];
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path: {
-                task_id: string;
-                user_id: string;
+                /** @description Which task. */
+                task_id: components["parameters"]["task_id"];
+                /** @description Whose tasks, percent-encoded: the `id` of /auth/me. */
+                user_id: components["parameters"]["user_id"];
             };
             cookie?: never;
         };
@@ -1518,16 +1635,13 @@ export interface operations {
             /** @description Done. */
             200: {
                 headers: {
-                    /**
-                     * @description The task's version, quoted.
-                     * @example "42"
-                     */
-                    ETag?: string;
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    ETag: components["headers"]["ETag"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1542,7 +1656,7 @@ export interface operations {
                      *       "order": 0,
                      *       "created_at": "2026-11-20T08:15:30.123456Z",
                      *       "updated_at": "2026-11-20T08:15:30.123456Z",
-                     *       "version": 1
+                     *       "version": 42
                      *     }
                      */
                     "application/json": components["schemas"]["Task"];
@@ -1551,162 +1665,59 @@ export interface operations {
             /** @description You have it already. */
             304: {
                 headers: {
-                    /**
-                     * @description The task's version, quoted.
-                     * @example "42"
-                     */
-                    ETag?: string;
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    ETag: components["headers"]["ETag"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description Send your access token in the header `Authorization: Bearer <token>`. This token is not one that this service issued for this use; log in again. This token has expired; get a new pair with your refresh token, or log in again. This session has been logged out, revoked or has expired; log in again. */
-            401: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description How to authenticate (RFC 6750).
-                     * @example Bearer realm="taskapi"
-                     */
-                    "WWW-Authenticate"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The URL names another user than your access token does. */
-            403: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description You have no task with this id. */
-            404: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            411: components["responses"]["LengthRequired"];
+            413: components["responses"]["ContentTooLarge"];
             /** @description Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Something went wrong here; the request id leads us to it. */
-            500: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            default: components["responses"]["Unreadable"];
         };
     };
     tasks_by_user_replace_text: {
         parameters: {
             query?: never;
             header?: {
-                /**
-                 * @description Only if the task is as you read it: its `ETag`, or several; `*` if it only must be there.
-                 * @example "42"
-                 */
-                "If-Match"?: string;
-                /**
-                 * @description `*` creates the task, if there is none with this id.
-                 * @example *
-                 */
-                "If-None-Match"?: "*";
+                /** @description Only if the task is as you read it: its `ETag`, or several; `*` if it only must be there. */
+                "If-Match"?: components["parameters"]["If-Match"];
+                /** @description `*` creates the task, if there is none with this id. */
+                "If-None-Match"?: components["parameters"]["If-None-Match-Any"];
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path: {
-                task_id: string;
-                user_id: string;
+                /** @description Which task. */
+                task_id: components["parameters"]["task_id"];
+                /** @description Whose tasks, percent-encoded: the `id` of /auth/me. */
+                user_id: components["parameters"]["user_id"];
             };
             cookie?: never;
         };
@@ -1725,16 +1736,13 @@ export interface operations {
             /** @description Done. */
             200: {
                 headers: {
-                    /**
-                     * @description The task's version, quoted.
-                     * @example "42"
-                     */
-                    ETag?: string;
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    ETag: components["headers"]["ETag"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1749,7 +1757,7 @@ export interface operations {
                      *       "order": 0,
                      *       "created_at": "2026-11-20T08:15:30.123456Z",
                      *       "updated_at": "2026-11-20T08:15:30.123456Z",
-                     *       "version": 1
+                     *       "version": 42
                      *     }
                      */
                     "application/json": components["schemas"]["Task"];
@@ -1758,21 +1766,14 @@ export interface operations {
             /** @description Created. */
             201: {
                 headers: {
-                    /**
-                     * @description The task's version, quoted.
-                     * @example "42"
-                     */
-                    ETag?: string;
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description The URL of the new task.
-                     * @example /tasks/01936b2e-8f3a-7c41-9d52-3b1f0a6e4c77
-                     */
-                    Location?: string;
+                    ETag: components["headers"]["ETag"];
+                    Location: components["headers"]["Location"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1787,190 +1788,54 @@ export interface operations {
                      *       "order": 0,
                      *       "created_at": "2026-11-20T08:15:30.123456Z",
                      *       "updated_at": "2026-11-20T08:15:30.123456Z",
-                     *       "version": 1
+                     *       "version": 42
                      *     }
                      */
                     "application/json": components["schemas"]["Task"];
                 };
             };
-            /** @description The body is not JSON in UTF-8. */
-            400: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send your access token in the header `Authorization: Bearer <token>`. This token is not one that this service issued for this use; log in again. This token has expired; get a new pair with your refresh token, or log in again. This session has been logged out, revoked or has expired; log in again. */
-            401: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description How to authenticate (RFC 6750).
-                     * @example Bearer realm="taskapi"
-                     */
-                    "WWW-Authenticate"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The URL names another user than your access token does. */
-            403: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description You have no task with this id. */
-            404: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
             /** @description A task with this id is in your trash; restore it, or delete it there for good. */
             409: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The task has been changed since you read it; `current` is how it is now. */
-            412: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send the body as JSON, with Content-Type: application/json (a file of tasks as application/json, application/x-ndjson or text/csv). */
-            415: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            411: components["responses"]["LengthRequired"];
+            412: components["responses"]["PreconditionFailed"];
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
             /** @description Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Something went wrong here; the request id leads us to it. */
-            500: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            default: components["responses"]["Unreadable"];
         };
     };
     tasks_by_user_delete_task: {
@@ -1980,15 +1845,16 @@ export interface operations {
                 permanent?: boolean;
             };
             header?: {
-                /**
-                 * @description Only if the task is as you read it: its `ETag`, or several; `*` if it only must be there.
-                 * @example "42"
-                 */
-                "If-Match"?: string;
+                /** @description Only if the task is as you read it: its `ETag`, or several; `*` if it only must be there. */
+                "If-Match"?: components["parameters"]["If-Match"];
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path: {
-                task_id: string;
-                user_id: string;
+                /** @description Which task. */
+                task_id: components["parameters"]["task_id"];
+                /** @description Whose tasks, percent-encoded: the `id` of /auth/me. */
+                user_id: components["parameters"]["user_id"];
             };
             cookie?: never;
         };
@@ -1997,185 +1863,60 @@ export interface operations {
             /** @description Done. */
             204: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description Send your access token in the header `Authorization: Bearer <token>`. This token is not one that this service issued for this use; log in again. This token has expired; get a new pair with your refresh token, or log in again. This session has been logged out, revoked or has expired; log in again. */
-            401: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description How to authenticate (RFC 6750).
-                     * @example Bearer realm="taskapi"
-                     */
-                    "WWW-Authenticate"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The URL names another user than your access token does. */
-            403: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description You have no task with this id. */
-            404: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The task has been changed since you read it; `current` is how it is now. */
-            412: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The URL is too long; send less in it. */
-            414: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            411: components["responses"]["LengthRequired"];
+            412: components["responses"]["PreconditionFailed"];
+            413: components["responses"]["ContentTooLarge"];
+            414: components["responses"]["UriTooLong"];
             /** @description Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Something went wrong here; the request id leads us to it. */
-            500: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            default: components["responses"]["Unreadable"];
         };
     };
     tasks_by_user_complete_task: {
         parameters: {
             query?: never;
             header?: {
-                /**
-                 * @description Only if the task is as you read it: its `ETag`, or several; `*` if it only must be there.
-                 * @example "42"
-                 */
-                "If-Match"?: string;
-                /**
-                 * @description A name for this request, unique among yours. Sent again with it within 24 hours, the request has no second effect and gets the first answer again.
-                 * @example 8e03978e-40d5-43dd-bc93-6894a57f9324
-                 */
-                "Idempotency-Key"?: string;
+                /** @description Only if the task is as you read it: its `ETag`, or several; `*` if it only must be there. */
+                "If-Match"?: components["parameters"]["If-Match"];
+                /** @description A name for this request, unique among yours. Sent again with it within 24 hours, the request has no second effect and gets the first answer again. */
+                "Idempotency-Key"?: components["parameters"]["Idempotency-Key"];
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path: {
-                task_id: string;
-                user_id: string;
+                /** @description Which task. */
+                task_id: components["parameters"]["task_id"];
+                /** @description Whose tasks, percent-encoded: the `id` of /auth/me. */
+                user_id: components["parameters"]["user_id"];
             };
             cookie?: never;
         };
@@ -2193,21 +1934,14 @@ export interface operations {
             /** @description Done. */
             200: {
                 headers: {
-                    /**
-                     * @description The task's version, quoted.
-                     * @example "42"
-                     */
-                    ETag?: string;
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description That this is the first answer again (`Idempotency-Key`).
-                     * @example true
-                     */
-                    "Idempotent-Replayed"?: "true";
+                    ETag: components["headers"]["ETag"];
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2217,195 +1951,75 @@ export interface operations {
                      *       "user_id": "01936b2e-7d10-7a55-8c0e-5f2d9b1e3a68",
                      *       "title": "Buy milk",
                      *       "description": "Oat, two of them",
-                     *       "completed": false,
-                     *       "completed_at": null,
+                     *       "completed": true,
+                     *       "completed_at": "2026-11-20T08:15:30.123456Z",
                      *       "order": 0,
                      *       "created_at": "2026-11-20T08:15:30.123456Z",
                      *       "updated_at": "2026-11-20T08:15:30.123456Z",
-                     *       "version": 1
+                     *       "version": 42
                      *     }
                      */
                     "application/json": components["schemas"]["Task"];
                 };
             };
-            /** @description The body is not JSON in UTF-8. */
-            400: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send your access token in the header `Authorization: Bearer <token>`. This token is not one that this service issued for this use; log in again. This token has expired; get a new pair with your refresh token, or log in again. This session has been logged out, revoked or has expired; log in again. */
-            401: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description How to authenticate (RFC 6750).
-                     * @example Bearer realm="taskapi"
-                     */
-                    "WWW-Authenticate"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The URL names another user than your access token does. */
-            403: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             /** @description You have no task with this id. */
             404: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A request with this Idempotency-Key is being answered; send it again in a moment. */
-            409: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            409: components["responses"]["Conflict"];
+            411: components["responses"]["LengthRequired"];
             /** @description The task has been changed since you read it; `current` is how it is now. */
             412: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send the body as JSON, with Content-Type: application/json (a file of tasks as application/json, application/x-ndjson or text/csv). */
-            415: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
             /** @description This Idempotency-Key was sent with another request; make a new one for each. Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Something went wrong here; the request id leads us to it. */
-            500: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            default: components["responses"]["Unreadable"];
         };
     };
     auth_log_in: {
@@ -2414,7 +2028,12 @@ export interface operations {
                 /** @description Keep the refresh token in an HttpOnly cookie instead of the body. */
                 cookie?: boolean;
             };
-            header?: never;
+            header?: {
+                /** @description A name for this request, unique among yours. Sent again with it within 24 hours, the request has no second effect and gets the first answer again. */
+                "Idempotency-Key"?: components["parameters"]["Idempotency-Key"];
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -2433,16 +2052,14 @@ export interface operations {
             /** @description Done. */
             200: {
                 headers: {
-                    /**
-                     * @description The refresh token, if the cookie was asked for.
-                     * @example __Secure-taskapi_refresh=eyJhbGci…; Secure; HttpOnly; Path=/auth
-                     */
-                    "Set-Cookie"?: string;
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "Set-Cookie": components["headers"]["Set-Cookie"];
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2463,33 +2080,17 @@ export interface operations {
                     "application/json": components["schemas"]["TokenPair"];
                 };
             };
-            /** @description The body is not JSON in UTF-8. */
-            400: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["BadRequest"];
             /** @description The e-mail address and the password do not belong together. */
             401: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description How to authenticate (RFC 6750).
-                     * @example Bearer realm="taskapi"
-                     */
-                    "WWW-Authenticate"?: string;
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2499,139 +2100,71 @@ export interface operations {
             /** @description This account has been disabled; ask whoever runs the service. */
             403: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
+            /** @description A request with this Idempotency-Key is being answered; send it again in a moment. */
+            409: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The URL is too long; send less in it. */
-            414: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send the body as JSON, with Content-Type: application/json (a file of tasks as application/json, application/x-ndjson or text/csv). */
-            415: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Some of the input cannot be accepted; `errors` says what and where. */
+            411: components["responses"]["LengthRequired"];
+            413: components["responses"]["ContentTooLarge"];
+            414: components["responses"]["UriTooLong"];
+            415: components["responses"]["UnsupportedMediaType"];
+            /** @description This Idempotency-Key was sent with another request; make a new one for each. Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There were too many attempts to log in. `Retry-After` says when to try again. */
+            /** @description There were too many attempts to log in. `Retry-After` says when to try again. These were too many requests. `Retry-After` says when to go on. */
             429: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Something went wrong here; the request id leads us to it. */
-            500: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            default: components["responses"]["Unreadable"];
         };
     };
     auth_log_out: {
@@ -2640,7 +2173,12 @@ export interface operations {
                 /** @description End every session of yours. */
                 all?: boolean;
             };
-            header?: never;
+            header?: {
+                /** @description A name for this request, unique among yours. Sent again with it within 24 hours, the request has no second effect and gets the first answer again. */
+                "Idempotency-Key"?: components["parameters"]["Idempotency-Key"];
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -2649,134 +2187,65 @@ export interface operations {
             /** @description Done. */
             204: {
                 headers: {
-                    /**
-                     * @description The refresh token, if the cookie was asked for.
-                     * @example __Secure-taskapi_refresh=eyJhbGci…; Secure; HttpOnly; Path=/auth
-                     */
-                    "Set-Cookie"?: string;
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "Set-Cookie": components["headers"]["Set-Cookie"];
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description Send your access token in the header `Authorization: Bearer <token>`. This token is not one that this service issued for this use; log in again. This token has expired; get a new pair with your refresh token, or log in again. This session has been logged out, revoked or has expired; log in again. */
-            401: {
+            401: components["responses"]["Unauthorized"];
+            /** @description A request with this Idempotency-Key is being answered; send it again in a moment. */
+            409: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description How to authenticate (RFC 6750).
-                     * @example Bearer realm="taskapi"
-                     */
-                    "WWW-Authenticate"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The URL is too long; send less in it. */
-            414: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Some of the input cannot be accepted; `errors` says what and where. */
+            411: components["responses"]["LengthRequired"];
+            413: components["responses"]["ContentTooLarge"];
+            414: components["responses"]["UriTooLong"];
+            /** @description This Idempotency-Key was sent with another request; make a new one for each. Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Something went wrong here; the request id leads us to it. */
-            500: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            default: components["responses"]["Unreadable"];
         };
     };
     auth_get_me: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -2785,11 +2254,12 @@ export interface operations {
             /** @description Done. */
             200: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2804,92 +2274,22 @@ export interface operations {
                     "application/json": components["schemas"]["User"];
                 };
             };
-            /** @description Send your access token in the header `Authorization: Bearer <token>`. This token is not one that this service issued for this use; log in again. This token has expired; get a new pair with your refresh token, or log in again. This session has been logged out, revoked or has expired; log in again. */
-            401: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description How to authenticate (RFC 6750).
-                     * @example Bearer realm="taskapi"
-                     */
-                    "WWW-Authenticate"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something went wrong here; the request id leads us to it. */
-            500: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unauthorized"];
+            411: components["responses"]["LengthRequired"];
+            413: components["responses"]["ContentTooLarge"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            default: components["responses"]["Unreadable"];
         };
     };
     auth_delete_me: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -2907,181 +2307,80 @@ export interface operations {
             /** @description Done. */
             204: {
                 headers: {
-                    /**
-                     * @description The refresh token, if the cookie was asked for.
-                     * @example __Secure-taskapi_refresh=eyJhbGci…; Secure; HttpOnly; Path=/auth
-                     */
-                    "Set-Cookie"?: string;
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "Set-Cookie": components["headers"]["Set-Cookie"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description The body is not JSON in UTF-8. */
-            400: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send your access token in the header `Authorization: Bearer <token>`. This token is not one that this service issued for this use; log in again. This token has expired; get a new pair with your refresh token, or log in again. This session has been logged out, revoked or has expired; log in again. */
-            401: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description How to authenticate (RFC 6750).
-                     * @example Bearer realm="taskapi"
-                     */
-                    "WWW-Authenticate"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
             /** @description This is not your current password. */
             403: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send the body as JSON, with Content-Type: application/json (a file of tasks as application/json, application/x-ndjson or text/csv). */
-            415: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            411: components["responses"]["LengthRequired"];
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
             /** @description Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There were too many attempts to log in. `Retry-After` says when to try again. */
+            /** @description There were too many attempts to log in. `Retry-After` says when to try again. These were too many requests. `Retry-After` says when to go on. */
             429: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Something went wrong here; the request id leads us to it. */
-            500: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            default: components["responses"]["Unreadable"];
         };
     };
     auth_change_me: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -3101,11 +2400,12 @@ export interface operations {
             /** @description Done. */
             200: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3113,54 +2413,24 @@ export interface operations {
                      * @example {
                      *       "id": "01936b2e-7d10-7a55-8c0e-5f2d9b1e3a68",
                      *       "email": "ada@example.com",
-                     *       "name": "Ada",
+                     *       "name": "Ada Lovelace",
                      *       "created_at": "2026-11-20T08:15:30.123456Z"
                      *     }
                      */
                     "application/json": components["schemas"]["User"];
                 };
             };
-            /** @description The body is not JSON in UTF-8. */
-            400: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send your access token in the header `Authorization: Bearer <token>`. This token is not one that this service issued for this use; log in again. This token has expired; get a new pair with your refresh token, or log in again. This session has been logged out, revoked or has expired; log in again. */
-            401: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description How to authenticate (RFC 6750).
-                     * @example Bearer realm="taskapi"
-                     */
-                    "WWW-Authenticate"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
             /** @description This is not your current password. */
             403: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3170,131 +2440,66 @@ export interface operations {
             /** @description An account with this e-mail address exists already; log in instead. */
             409: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send the body as JSON, with Content-Type: application/json (a file of tasks as application/json, application/x-ndjson or text/csv). */
-            415: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            411: components["responses"]["LengthRequired"];
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
             /** @description Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There were too many attempts to log in. `Retry-After` says when to try again. */
+            /** @description There were too many attempts to log in. `Retry-After` says when to try again. These were too many requests. `Retry-After` says when to go on. */
             429: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Something went wrong here; the request id leads us to it. */
-            500: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            default: components["responses"]["Unreadable"];
         };
     };
     auth_change_password: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request, unique among yours. Sent again with it within 24 hours, the request has no second effect and gets the first answer again. */
+                "Idempotency-Key"?: components["parameters"]["Idempotency-Key"];
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -3313,170 +2518,86 @@ export interface operations {
             /** @description Done. */
             204: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description The body is not JSON in UTF-8. */
-            400: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send your access token in the header `Authorization: Bearer <token>`. This token is not one that this service issued for this use; log in again. This token has expired; get a new pair with your refresh token, or log in again. This session has been logged out, revoked or has expired; log in again. */
-            401: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description How to authenticate (RFC 6750).
-                     * @example Bearer realm="taskapi"
-                     */
-                    "WWW-Authenticate"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
             /** @description This is not your current password. */
             403: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
+            /** @description A request with this Idempotency-Key is being answered; send it again in a moment. */
+            409: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send the body as JSON, with Content-Type: application/json (a file of tasks as application/json, application/x-ndjson or text/csv). */
-            415: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Some of the input cannot be accepted; `errors` says what and where. */
+            411: components["responses"]["LengthRequired"];
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            /** @description This Idempotency-Key was sent with another request; make a new one for each. Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There were too many attempts to log in. `Retry-After` says when to try again. */
+            /** @description There were too many attempts to log in. `Retry-After` says when to try again. These were too many requests. `Retry-After` says when to go on. */
             429: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Something went wrong here; the request id leads us to it. */
-            500: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            default: components["responses"]["Unreadable"];
         };
     };
     auth_refresh: {
@@ -3485,7 +2606,12 @@ export interface operations {
                 /** @description Keep the refresh token in an HttpOnly cookie instead of the body. */
                 cookie?: boolean;
             };
-            header?: never;
+            header?: {
+                /** @description A name for this request, unique among yours. Sent again with it within 24 hours, the request has no second effect and gets the first answer again. */
+                "Idempotency-Key"?: components["parameters"]["Idempotency-Key"];
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -3494,16 +2620,14 @@ export interface operations {
             /** @description Done. */
             200: {
                 headers: {
-                    /**
-                     * @description The refresh token, if the cookie was asked for.
-                     * @example __Secure-taskapi_refresh=eyJhbGci…; Secure; HttpOnly; Path=/auth
-                     */
-                    "Set-Cookie"?: string;
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "Set-Cookie": components["headers"]["Set-Cookie"];
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3527,16 +2651,13 @@ export interface operations {
             /** @description This refresh token was used before. Its session has been ended, since somebody else may hold a copy; log in again. Send your access token in the header `Authorization: Bearer <token>`. This token is not one that this service issued for this use; log in again. This token has expired; get a new pair with your refresh token, or log in again. This session has been logged out, revoked or has expired; log in again. */
             401: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description How to authenticate (RFC 6750).
-                     * @example Bearer realm="taskapi"
-                     */
-                    "WWW-Authenticate"?: string;
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3546,106 +2667,55 @@ export interface operations {
             /** @description The refresh token's cookie is taken only from pages of this service's own origin or of CORS_ORIGINS. */
             403: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
+            /** @description A request with this Idempotency-Key is being answered; send it again in a moment. */
+            409: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The URL is too long; send less in it. */
-            414: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Some of the input cannot be accepted; `errors` says what and where. */
+            411: components["responses"]["LengthRequired"];
+            413: components["responses"]["ContentTooLarge"];
+            414: components["responses"]["UriTooLong"];
+            /** @description This Idempotency-Key was sent with another request; make a new one for each. Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Something went wrong here; the request id leads us to it. */
-            500: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            default: components["responses"]["Unreadable"];
         };
     };
     auth_register: {
@@ -3654,7 +2724,12 @@ export interface operations {
                 /** @description Keep the refresh token in an HttpOnly cookie instead of the body. */
                 cookie?: boolean;
             };
-            header?: never;
+            header?: {
+                /** @description A name for this request, unique among yours. Sent again with it within 24 hours, the request has no second effect and gets the first answer again. */
+                "Idempotency-Key"?: components["parameters"]["Idempotency-Key"];
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -3674,16 +2749,14 @@ export interface operations {
             /** @description Done. */
             201: {
                 headers: {
-                    /**
-                     * @description The refresh token, if the cookie was asked for.
-                     * @example __Secure-taskapi_refresh=eyJhbGci…; Secure; HttpOnly; Path=/auth
-                     */
-                    "Set-Cookie"?: string;
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "Set-Cookie": components["headers"]["Set-Cookie"];
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3704,143 +2777,54 @@ export interface operations {
                     "application/json": components["schemas"]["TokenPair"];
                 };
             };
-            /** @description The body is not JSON in UTF-8. */
-            400: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An account with this e-mail address exists already; log in instead. */
+            400: components["responses"]["BadRequest"];
+            /** @description An account with this e-mail address exists already; log in instead. A request with this Idempotency-Key is being answered; send it again in a moment. */
             409: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The URL is too long; send less in it. */
-            414: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send the body as JSON, with Content-Type: application/json (a file of tasks as application/json, application/x-ndjson or text/csv). */
-            415: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Some of the input cannot be accepted; `errors` says what and where. */
+            411: components["responses"]["LengthRequired"];
+            413: components["responses"]["ContentTooLarge"];
+            414: components["responses"]["UriTooLong"];
+            415: components["responses"]["UnsupportedMediaType"];
+            /** @description This Idempotency-Key was sent with another request; make a new one for each. Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Something went wrong here; the request id leads us to it. */
-            500: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            default: components["responses"]["Unreadable"];
         };
     };
     auth_list_sessions: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -3849,11 +2833,12 @@ export interface operations {
             /** @description Done. */
             200: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3873,94 +2858,25 @@ export interface operations {
                     "application/json": components["schemas"]["SessionList"];
                 };
             };
-            /** @description Send your access token in the header `Authorization: Bearer <token>`. This token is not one that this service issued for this use; log in again. This token has expired; get a new pair with your refresh token, or log in again. This session has been logged out, revoked or has expired; log in again. */
-            401: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description How to authenticate (RFC 6750).
-                     * @example Bearer realm="taskapi"
-                     */
-                    "WWW-Authenticate"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something went wrong here; the request id leads us to it. */
-            500: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unauthorized"];
+            411: components["responses"]["LengthRequired"];
+            413: components["responses"]["ContentTooLarge"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            default: components["responses"]["Unreadable"];
         };
     };
     auth_end_session: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+            };
             path: {
-                session_id: string;
+                /** @description Which session. */
+                session_id: components["parameters"]["session_id"];
             };
             cookie?: never;
         };
@@ -3969,115 +2885,47 @@ export interface operations {
             /** @description Done. */
             204: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description Send your access token in the header `Authorization: Bearer <token>`. This token is not one that this service issued for this use; log in again. This token has expired; get a new pair with your refresh token, or log in again. This session has been logged out, revoked or has expired; log in again. */
-            401: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description How to authenticate (RFC 6750).
-                     * @example Bearer realm="taskapi"
-                     */
-                    "WWW-Authenticate"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unauthorized"];
             /** @description You have no session with this id that is still open. */
             404: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something went wrong here; the request id leads us to it. */
-            500: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            411: components["responses"]["LengthRequired"];
+            413: components["responses"]["ContentTooLarge"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            default: components["responses"]["Unreadable"];
         };
     };
-    service_get_health: {
+    docs_show_docs: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -4086,11 +2934,64 @@ export interface operations {
             /** @description Done. */
             200: {
                 headers: {
+                    "Content-Security-Policy": components["headers"]["Content-Security-Policy"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
                     /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
+                     * @example <!doctype html>
+                     *     <html lang="en">
+                     *     <head>
+                     *     <meta charset="utf-8">
+                     *     <meta name="viewport" content="width=device-width, initial-scale=1">
+                     *     <title>taskapi</title>
+                     *     <link rel="icon" href="/docs/favicon-32x32.png">
+                     *     <link rel="stylesheet" href="/docs/swagger-ui.css">
+                     *     <link rel="stylesheet" href="/docs/docs.css">
+                     *     </head>
+                     *     <body>
+                     *     <div id="swagger-ui"></div>
+                     *     <noscript>This page needs JavaScript; <a href="/openapi.json">the document itself</a> does not.</noscript>
+                     *     <script src="/docs/swagger-ui-bundle.js"></script>
+                     *     <script src="/docs/docs.js"></script>
+                     *     </body>
+                     *     </html>
                      */
-                    "X-Request-ID"?: string;
+                    "text/html": string;
+                };
+            };
+            411: components["responses"]["LengthRequired"];
+            413: components["responses"]["ContentTooLarge"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            default: components["responses"]["Unreadable"];
+        };
+    };
+    service_get_health: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4104,61 +3005,29 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            411: components["responses"]["LengthRequired"];
+            413: components["responses"]["ContentTooLarge"];
             /** @description Something went wrong here; the request id leads us to it. */
             500: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
+            /** @description The database is away. */
             503: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4172,12 +3041,16 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
+            default: components["responses"]["Unreadable"];
         };
     };
     service_get_liveness: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -4186,11 +3059,10 @@ export interface operations {
             /** @description Done. */
             200: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4202,67 +3074,115 @@ export interface operations {
                     "application/json": components["schemas"]["Liveness"];
                 };
             };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            411: components["responses"]["LengthRequired"];
+            413: components["responses"]["ContentTooLarge"];
             /** @description Something went wrong here; the request id leads us to it. */
             500: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
+            default: components["responses"]["Unreadable"];
+        };
+    };
+    metrics_get_metrics: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
                 headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
                     /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
+                     * @example # HELP taskapi_requests_in_flight Requests that are being answered.
+                     *     # TYPE taskapi_requests_in_flight gauge
+                     *     taskapi_requests_in_flight 1.0
                      */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
+                    "text/plain": string;
+                };
+            };
+            411: components["responses"]["LengthRequired"];
+            413: components["responses"]["ContentTooLarge"];
+            /** @description Something went wrong here; the request id leads us to it. */
+            500: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            default: components["responses"]["Unreadable"];
+        };
+    };
+    docs_get_document: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "openapi": "3.1.0",
+                     *       "info": {
+                     *         "title": "taskapi",
+                     *         "version": "0.1.0"
+                     *       },
+                     *       "paths": {},
+                     *       "components": {}
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Document"];
+                };
+            };
+            411: components["responses"]["LengthRequired"];
+            413: components["responses"]["ContentTooLarge"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            default: components["responses"]["Unreadable"];
         };
     };
     tasks_get_tasks: {
@@ -4287,11 +3207,10 @@ export interface operations {
                 include?: "total";
             };
             header?: {
-                /**
-                 * @description Only if it is not what you have read already.
-                 * @example "41"
-                 */
-                "If-None-Match"?: string;
+                /** @description Only if it is not what you have read already: its `ETag`. */
+                "If-None-Match"?: components["parameters"]["If-None-Match"];
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path?: never;
             cookie?: never;
@@ -4301,21 +3220,14 @@ export interface operations {
             /** @description Done. */
             200: {
                 headers: {
-                    /**
-                     * @description The task's version, quoted.
-                     * @example "42"
-                     */
-                    ETag?: string;
-                    /**
-                     * @description The next page (RFC 8288), if there is one.
-                     * @example </tasks?cursor=WyJDVVM0dE5ZSiIsMTddrQ.nX2v0pDe3gQk7zYl5mWc>; rel="next"
-                     */
-                    Link?: string;
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    ETag: components["headers"]["ETag"];
+                    Link: components["headers"]["Link"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4332,7 +3244,7 @@ export interface operations {
                      *           "order": 0,
                      *           "created_at": "2026-11-20T08:15:30.123456Z",
                      *           "updated_at": "2026-11-20T08:15:30.123456Z",
-                     *           "version": 1
+                     *           "version": 42
                      *         }
                      *       ],
                      *       "next_cursor": null
@@ -4344,139 +3256,50 @@ export interface operations {
             /** @description You have it already. */
             304: {
                 headers: {
-                    /**
-                     * @description The task's version, quoted.
-                     * @example "42"
-                     */
-                    ETag?: string;
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    ETag: components["headers"]["ETag"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description Send your access token in the header `Authorization: Bearer <token>`. This token is not one that this service issued for this use; log in again. This token has expired; get a new pair with your refresh token, or log in again. This session has been logged out, revoked or has expired; log in again. */
-            401: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description How to authenticate (RFC 6750).
-                     * @example Bearer realm="taskapi"
-                     */
-                    "WWW-Authenticate"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The URL is too long; send less in it. */
-            414: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unauthorized"];
+            411: components["responses"]["LengthRequired"];
+            413: components["responses"]["ContentTooLarge"];
+            414: components["responses"]["UriTooLong"];
             /** @description Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Something went wrong here; the request id leads us to it. */
-            500: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            default: components["responses"]["Unreadable"];
         };
     };
     tasks_create_task: {
         parameters: {
             query?: never;
             header?: {
-                /**
-                 * @description A name for this request, unique among yours. Sent again with it within 24 hours, the request has no second effect and gets the first answer again.
-                 * @example 8e03978e-40d5-43dd-bc93-6894a57f9324
-                 */
-                "Idempotency-Key"?: string;
+                /** @description A name for this request, unique among yours. Sent again with it within 24 hours, the request has no second effect and gets the first answer again. */
+                "Idempotency-Key"?: components["parameters"]["Idempotency-Key"];
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path?: never;
             cookie?: never;
@@ -4498,26 +3321,15 @@ export interface operations {
             /** @description Done. */
             201: {
                 headers: {
-                    /**
-                     * @description The task's version, quoted.
-                     * @example "42"
-                     */
-                    ETag?: string;
-                    /**
-                     * @description The URL of the new task.
-                     * @example /tasks/01936b2e-8f3a-7c41-9d52-3b1f0a6e4c77
-                     */
-                    Location?: string;
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description That this is the first answer again (`Idempotency-Key`).
-                     * @example true
-                     */
-                    "Idempotent-Replayed"?: "true";
+                    ETag: components["headers"]["ETag"];
+                    Location: components["headers"]["Location"];
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4532,162 +3344,37 @@ export interface operations {
                      *       "order": 0,
                      *       "created_at": "2026-11-20T08:15:30.123456Z",
                      *       "updated_at": "2026-11-20T08:15:30.123456Z",
-                     *       "version": 1
+                     *       "version": 42
                      *     }
                      */
                     "application/json": components["schemas"]["Task"];
                 };
             };
-            /** @description The body is not JSON in UTF-8. */
-            400: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send your access token in the header `Authorization: Bearer <token>`. This token is not one that this service issued for this use; log in again. This token has expired; get a new pair with your refresh token, or log in again. This session has been logged out, revoked or has expired; log in again. */
-            401: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description How to authenticate (RFC 6750).
-                     * @example Bearer realm="taskapi"
-                     */
-                    "WWW-Authenticate"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A request with this Idempotency-Key is being answered; send it again in a moment. */
-            409: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send the body as JSON, with Content-Type: application/json (a file of tasks as application/json, application/x-ndjson or text/csv). */
-            415: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description This Idempotency-Key was sent with another request; make a new one for each. Some of the input cannot be accepted; `errors` says what and where. */
-            422: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something went wrong here; the request id leads us to it. */
-            500: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            409: components["responses"]["Conflict"];
+            411: components["responses"]["LengthRequired"];
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["UnprocessableContent"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            default: components["responses"]["Unreadable"];
         };
     };
     tasks_get_task: {
         parameters: {
             query?: never;
             header?: {
-                /**
-                 * @description Only if it is not what you have read already.
-                 * @example "41"
-                 */
-                "If-None-Match"?: string;
+                /** @description Only if it is not what you have read already: its `ETag`. */
+                "If-None-Match"?: components["parameters"]["If-None-Match"];
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path: {
-                task_id: string;
+                /** @description Which task. */
+                task_id: components["parameters"]["task_id"];
             };
             cookie?: never;
         };
@@ -4696,16 +3383,13 @@ export interface operations {
             /** @description Done. */
             200: {
                 headers: {
-                    /**
-                     * @description The task's version, quoted.
-                     * @example "42"
-                     */
-                    ETag?: string;
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    ETag: components["headers"]["ETag"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4720,7 +3404,7 @@ export interface operations {
                      *       "order": 0,
                      *       "created_at": "2026-11-20T08:15:30.123456Z",
                      *       "updated_at": "2026-11-20T08:15:30.123456Z",
-                     *       "version": 1
+                     *       "version": 42
                      *     }
                      */
                     "application/json": components["schemas"]["Task"];
@@ -4729,133 +3413,41 @@ export interface operations {
             /** @description You have it already. */
             304: {
                 headers: {
-                    /**
-                     * @description The task's version, quoted.
-                     * @example "42"
-                     */
-                    ETag?: string;
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    ETag: components["headers"]["ETag"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description Send your access token in the header `Authorization: Bearer <token>`. This token is not one that this service issued for this use; log in again. This token has expired; get a new pair with your refresh token, or log in again. This session has been logged out, revoked or has expired; log in again. */
-            401: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description How to authenticate (RFC 6750).
-                     * @example Bearer realm="taskapi"
-                     */
-                    "WWW-Authenticate"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description You have no task with this id. */
-            404: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something went wrong here; the request id leads us to it. */
-            500: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unauthorized"];
+            404: components["responses"]["NotFound"];
+            411: components["responses"]["LengthRequired"];
+            413: components["responses"]["ContentTooLarge"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            default: components["responses"]["Unreadable"];
         };
     };
     tasks_replace_task: {
         parameters: {
             query?: never;
             header?: {
-                /**
-                 * @description Only if the task is as you read it: its `ETag`, or several; `*` if it only must be there.
-                 * @example "42"
-                 */
-                "If-Match"?: string;
-                /**
-                 * @description `*` creates the task, if there is none with this id.
-                 * @example *
-                 */
-                "If-None-Match"?: "*";
+                /** @description Only if the task is as you read it: its `ETag`, or several; `*` if it only must be there. */
+                "If-Match"?: components["parameters"]["If-Match"];
+                /** @description `*` creates the task, if there is none with this id. */
+                "If-None-Match"?: components["parameters"]["If-None-Match-Any"];
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path: {
-                task_id: string;
+                /** @description Which task. */
+                task_id: components["parameters"]["task_id"];
             };
             cookie?: never;
         };
@@ -4876,16 +3468,13 @@ export interface operations {
             /** @description Done. */
             200: {
                 headers: {
-                    /**
-                     * @description The task's version, quoted.
-                     * @example "42"
-                     */
-                    ETag?: string;
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    ETag: components["headers"]["ETag"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4900,7 +3489,7 @@ export interface operations {
                      *       "order": 0,
                      *       "created_at": "2026-11-20T08:15:30.123456Z",
                      *       "updated_at": "2026-11-20T08:15:30.123456Z",
-                     *       "version": 1
+                     *       "version": 42
                      *     }
                      */
                     "application/json": components["schemas"]["Task"];
@@ -4909,21 +3498,14 @@ export interface operations {
             /** @description Created. */
             201: {
                 headers: {
-                    /**
-                     * @description The task's version, quoted.
-                     * @example "42"
-                     */
-                    ETag?: string;
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description The URL of the new task.
-                     * @example /tasks/01936b2e-8f3a-7c41-9d52-3b1f0a6e4c77
-                     */
-                    Location?: string;
+                    ETag: components["headers"]["ETag"];
+                    Location: components["headers"]["Location"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4938,176 +3520,53 @@ export interface operations {
                      *       "order": 0,
                      *       "created_at": "2026-11-20T08:15:30.123456Z",
                      *       "updated_at": "2026-11-20T08:15:30.123456Z",
-                     *       "version": 1
+                     *       "version": 42
                      *     }
                      */
                     "application/json": components["schemas"]["Task"];
                 };
             };
-            /** @description The body is not JSON in UTF-8. */
-            400: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send your access token in the header `Authorization: Bearer <token>`. This token is not one that this service issued for this use; log in again. This token has expired; get a new pair with your refresh token, or log in again. This session has been logged out, revoked or has expired; log in again. */
-            401: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description How to authenticate (RFC 6750).
-                     * @example Bearer realm="taskapi"
-                     */
-                    "WWW-Authenticate"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description You have no task with this id. */
-            404: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            404: components["responses"]["NotFound"];
             /** @description A task with this id is in your trash; restore it, or delete it there for good. */
             409: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The task has been changed since you read it; `current` is how it is now. */
-            412: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send the body as JSON, with Content-Type: application/json (a file of tasks as application/json, application/x-ndjson or text/csv). */
-            415: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            411: components["responses"]["LengthRequired"];
+            412: components["responses"]["PreconditionFailed"];
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
             /** @description Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Something went wrong here; the request id leads us to it. */
-            500: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            default: components["responses"]["Unreadable"];
         };
     };
     tasks_delete_task: {
@@ -5117,14 +3576,14 @@ export interface operations {
                 permanent?: boolean;
             };
             header?: {
-                /**
-                 * @description Only if the task is as you read it: its `ETag`, or several; `*` if it only must be there.
-                 * @example "42"
-                 */
-                "If-Match"?: string;
+                /** @description Only if the task is as you read it: its `ETag`, or several; `*` if it only must be there. */
+                "If-Match"?: components["parameters"]["If-Match"];
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path: {
-                task_id: string;
+                /** @description Which task. */
+                task_id: components["parameters"]["task_id"];
             };
             cookie?: never;
         };
@@ -5133,165 +3592,55 @@ export interface operations {
             /** @description Done. */
             204: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description Send your access token in the header `Authorization: Bearer <token>`. This token is not one that this service issued for this use; log in again. This token has expired; get a new pair with your refresh token, or log in again. This session has been logged out, revoked or has expired; log in again. */
-            401: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description How to authenticate (RFC 6750).
-                     * @example Bearer realm="taskapi"
-                     */
-                    "WWW-Authenticate"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description You have no task with this id. */
-            404: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The task has been changed since you read it; `current` is how it is now. */
-            412: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The URL is too long; send less in it. */
-            414: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unauthorized"];
+            404: components["responses"]["NotFound"];
+            411: components["responses"]["LengthRequired"];
+            412: components["responses"]["PreconditionFailed"];
+            413: components["responses"]["ContentTooLarge"];
+            414: components["responses"]["UriTooLong"];
             /** @description Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Something went wrong here; the request id leads us to it. */
-            500: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            default: components["responses"]["Unreadable"];
         };
     };
     tasks_patch_task: {
         parameters: {
             query?: never;
             header?: {
-                /**
-                 * @description Only if the task is as you read it: its `ETag`, or several; `*` if it only must be there.
-                 * @example "42"
-                 */
-                "If-Match"?: string;
+                /** @description Only if the task is as you read it: its `ETag`, or several; `*` if it only must be there. */
+                "If-Match"?: components["parameters"]["If-Match"];
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path: {
-                task_id: string;
+                /** @description Which task. */
+                task_id: components["parameters"]["task_id"];
             };
             cookie?: never;
         };
@@ -5299,10 +3648,8 @@ export interface operations {
             content: {
                 /**
                  * @example {
-                 *       "title": "Buy milk",
-                 *       "description": "Oat, two of them",
-                 *       "completed": false,
-                 *       "order": 0
+                 *       "title": "Buy oat milk",
+                 *       "description": null
                  *     }
                  */
                 "application/json": components["schemas"]["TaskPatch"];
@@ -5312,16 +3659,13 @@ export interface operations {
             /** @description Done. */
             200: {
                 headers: {
-                    /**
-                     * @description The task's version, quoted.
-                     * @example "42"
-                     */
-                    ETag?: string;
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    ETag: components["headers"]["ETag"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5329,188 +3673,61 @@ export interface operations {
                      * @example {
                      *       "id": "01936b2e-8f3a-7c41-9d52-3b1f0a6e4c77",
                      *       "user_id": "01936b2e-7d10-7a55-8c0e-5f2d9b1e3a68",
-                     *       "title": "Buy milk",
-                     *       "description": "Oat, two of them",
+                     *       "title": "Buy oat milk",
+                     *       "description": null,
                      *       "completed": false,
                      *       "completed_at": null,
                      *       "order": 0,
                      *       "created_at": "2026-11-20T08:15:30.123456Z",
                      *       "updated_at": "2026-11-20T08:15:30.123456Z",
-                     *       "version": 1
+                     *       "version": 42
                      *     }
                      */
                     "application/json": components["schemas"]["Task"];
                 };
             };
-            /** @description The body is not JSON in UTF-8. */
-            400: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send your access token in the header `Authorization: Bearer <token>`. This token is not one that this service issued for this use; log in again. This token has expired; get a new pair with your refresh token, or log in again. This session has been logged out, revoked or has expired; log in again. */
-            401: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description How to authenticate (RFC 6750).
-                     * @example Bearer realm="taskapi"
-                     */
-                    "WWW-Authenticate"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description You have no task with this id. */
-            404: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The task has been changed since you read it; `current` is how it is now. */
-            412: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send the body as JSON, with Content-Type: application/json (a file of tasks as application/json, application/x-ndjson or text/csv). */
-            415: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            404: components["responses"]["NotFound"];
+            411: components["responses"]["LengthRequired"];
+            412: components["responses"]["PreconditionFailed"];
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
             /** @description Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Something went wrong here; the request id leads us to it. */
-            500: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            default: components["responses"]["Unreadable"];
         };
     };
     tasks_complete_task: {
         parameters: {
             query?: never;
             header?: {
-                /**
-                 * @description Only if the task is as you read it: its `ETag`, or several; `*` if it only must be there.
-                 * @example "42"
-                 */
-                "If-Match"?: string;
-                /**
-                 * @description A name for this request, unique among yours. Sent again with it within 24 hours, the request has no second effect and gets the first answer again.
-                 * @example 8e03978e-40d5-43dd-bc93-6894a57f9324
-                 */
-                "Idempotency-Key"?: string;
+                /** @description Only if the task is as you read it: its `ETag`, or several; `*` if it only must be there. */
+                "If-Match"?: components["parameters"]["If-Match"];
+                /** @description A name for this request, unique among yours. Sent again with it within 24 hours, the request has no second effect and gets the first answer again. */
+                "Idempotency-Key"?: components["parameters"]["Idempotency-Key"];
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path: {
-                task_id: string;
+                /** @description Which task. */
+                task_id: components["parameters"]["task_id"];
             };
             cookie?: never;
         };
@@ -5528,21 +3745,14 @@ export interface operations {
             /** @description Done. */
             200: {
                 headers: {
-                    /**
-                     * @description The task's version, quoted.
-                     * @example "42"
-                     */
-                    ETag?: string;
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description That this is the first answer again (`Idempotency-Key`).
-                     * @example true
-                     */
-                    "Idempotent-Replayed"?: "true";
+                    ETag: components["headers"]["ETag"];
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5552,200 +3762,90 @@ export interface operations {
                      *       "user_id": "01936b2e-7d10-7a55-8c0e-5f2d9b1e3a68",
                      *       "title": "Buy milk",
                      *       "description": "Oat, two of them",
-                     *       "completed": false,
-                     *       "completed_at": null,
+                     *       "completed": true,
+                     *       "completed_at": "2026-11-20T08:15:30.123456Z",
                      *       "order": 0,
                      *       "created_at": "2026-11-20T08:15:30.123456Z",
                      *       "updated_at": "2026-11-20T08:15:30.123456Z",
-                     *       "version": 1
+                     *       "version": 42
                      *     }
                      */
                     "application/json": components["schemas"]["Task"];
                 };
             };
-            /** @description The body is not JSON in UTF-8. */
-            400: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send your access token in the header `Authorization: Bearer <token>`. This token is not one that this service issued for this use; log in again. This token has expired; get a new pair with your refresh token, or log in again. This session has been logged out, revoked or has expired; log in again. */
-            401: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description How to authenticate (RFC 6750).
-                     * @example Bearer realm="taskapi"
-                     */
-                    "WWW-Authenticate"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
             /** @description You have no task with this id. */
             404: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A request with this Idempotency-Key is being answered; send it again in a moment. */
-            409: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            409: components["responses"]["Conflict"];
+            411: components["responses"]["LengthRequired"];
             /** @description The task has been changed since you read it; `current` is how it is now. */
             412: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send the body as JSON, with Content-Type: application/json (a file of tasks as application/json, application/x-ndjson or text/csv). */
-            415: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
             /** @description This Idempotency-Key was sent with another request; make a new one for each. Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Something went wrong here; the request id leads us to it. */
-            500: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            default: components["responses"]["Unreadable"];
         };
     };
     tasks_move_task: {
         parameters: {
             query?: never;
             header?: {
-                /**
-                 * @description Only if the task is as you read it: its `ETag`, or several; `*` if it only must be there.
-                 * @example "42"
-                 */
-                "If-Match"?: string;
-                /**
-                 * @description A name for this request, unique among yours. Sent again with it within 24 hours, the request has no second effect and gets the first answer again.
-                 * @example 8e03978e-40d5-43dd-bc93-6894a57f9324
-                 */
-                "Idempotency-Key"?: string;
+                /** @description Only if the task is as you read it: its `ETag`, or several; `*` if it only must be there. */
+                "If-Match"?: components["parameters"]["If-Match"];
+                /** @description A name for this request, unique among yours. Sent again with it within 24 hours, the request has no second effect and gets the first answer again. */
+                "Idempotency-Key"?: components["parameters"]["Idempotency-Key"];
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path: {
-                task_id: string;
+                /** @description Which task. */
+                task_id: components["parameters"]["task_id"];
             };
             cookie?: never;
         };
@@ -5763,21 +3863,14 @@ export interface operations {
             /** @description Done. */
             200: {
                 headers: {
-                    /**
-                     * @description The task's version, quoted.
-                     * @example "42"
-                     */
-                    ETag?: string;
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description That this is the first answer again (`Idempotency-Key`).
-                     * @example true
-                     */
-                    "Idempotent-Replayed"?: "true";
+                    ETag: components["headers"]["ETag"];
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5793,68 +3886,26 @@ export interface operations {
                      *         "order": 0,
                      *         "created_at": "2026-11-20T08:15:30.123456Z",
                      *         "updated_at": "2026-11-20T08:15:30.123456Z",
-                     *         "version": 1
+                     *         "version": 42
                      *       },
-                     *       "renumbered": [
-                     *         {
-                     *           "id": "01936b2e-8f3a-7c41-9d52-3b1f0a6e4c77",
-                     *           "user_id": "01936b2e-7d10-7a55-8c0e-5f2d9b1e3a68",
-                     *           "title": "Buy milk",
-                     *           "description": "Oat, two of them",
-                     *           "completed": false,
-                     *           "completed_at": null,
-                     *           "order": 0,
-                     *           "created_at": "2026-11-20T08:15:30.123456Z",
-                     *           "updated_at": "2026-11-20T08:15:30.123456Z",
-                     *           "version": 1
-                     *         }
-                     *       ]
+                     *       "renumbered": []
                      *     }
                      */
                     "application/json": components["schemas"]["MovedTask"];
                 };
             };
-            /** @description The body is not JSON in UTF-8. */
-            400: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send your access token in the header `Authorization: Bearer <token>`. This token is not one that this service issued for this use; log in again. This token has expired; get a new pair with your refresh token, or log in again. This session has been logged out, revoked or has expired; log in again. */
-            401: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description How to authenticate (RFC 6750).
-                     * @example Bearer realm="taskapi"
-                     */
-                    "WWW-Authenticate"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
             /** @description You have no task with this id. */
             404: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5864,131 +3915,67 @@ export interface operations {
             /** @description Thousands of tasks around this place have the same `order`, or orders without a gap; give them orders of their own first, for example in batches. A request with this Idempotency-Key is being answered; send it again in a moment. */
             409: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            411: components["responses"]["LengthRequired"];
             /** @description The task has been changed since you read it; `current` is how it is now. */
             412: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send the body as JSON, with Content-Type: application/json (a file of tasks as application/json, application/x-ndjson or text/csv). */
-            415: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
             /** @description This Idempotency-Key was sent with another request; make a new one for each. Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Something went wrong here; the request id leads us to it. */
-            500: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            default: components["responses"]["Unreadable"];
         };
     };
     batch_run_operations: {
         parameters: {
             query?: never;
             header?: {
-                /**
-                 * @description A name for this request, unique among yours. Sent again with it within 24 hours, the request has no second effect and gets the first answer again.
-                 * @example 8e03978e-40d5-43dd-bc93-6894a57f9324
-                 */
-                "Idempotency-Key"?: string;
+                /** @description A name for this request, unique among yours. Sent again with it within 24 hours, the request has no second effect and gets the first answer again. */
+                "Idempotency-Key"?: components["parameters"]["Idempotency-Key"];
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path?: never;
             cookie?: never;
@@ -6022,16 +4009,13 @@ export interface operations {
             /** @description Done. */
             207: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description That this is the first answer again (`Idempotency-Key`).
-                     * @example true
-                     */
-                    "Idempotent-Replayed"?: "true";
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6044,13 +4028,28 @@ export interface operations {
                      *             "id": "01936b2e-8f3a-7c41-9d52-3b1f0a6e4c77",
                      *             "user_id": "01936b2e-7d10-7a55-8c0e-5f2d9b1e3a68",
                      *             "title": "Buy milk",
-                     *             "description": "Oat, two of them",
+                     *             "description": null,
                      *             "completed": false,
                      *             "completed_at": null,
                      *             "order": 0,
                      *             "created_at": "2026-11-20T08:15:30.123456Z",
                      *             "updated_at": "2026-11-20T08:15:30.123456Z",
-                     *             "version": 1
+                     *             "version": 42
+                     *           }
+                     *         },
+                     *         {
+                     *           "status": 200,
+                     *           "task": {
+                     *             "id": "01936b2e-8f3a-7c41-9d52-3b1f0a6e4c77",
+                     *             "user_id": "01936b2e-7d10-7a55-8c0e-5f2d9b1e3a68",
+                     *             "title": "Buy milk",
+                     *             "description": "Oat, two of them",
+                     *             "completed": true,
+                     *             "completed_at": "2026-11-20T08:15:30.123456Z",
+                     *             "order": 0,
+                     *             "created_at": "2026-11-20T08:15:30.123456Z",
+                     *             "updated_at": "2026-11-20T08:15:30.123456Z",
+                     *             "version": 42
                      *           }
                      *         }
                      *       ]
@@ -6059,47 +4058,18 @@ export interface operations {
                     "application/json": components["schemas"]["Results"];
                 };
             };
-            /** @description The body is not JSON in UTF-8. */
-            400: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send your access token in the header `Authorization: Bearer <token>`. This token is not one that this service issued for this use; log in again. This token has expired; get a new pair with your refresh token, or log in again. This session has been logged out, revoked or has expired; log in again. */
-            401: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description How to authenticate (RFC 6750).
-                     * @example Bearer realm="taskapi"
-                     */
-                    "WWW-Authenticate"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
             /** @description You have no task with this id. */
             404: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6109,120 +4079,57 @@ export interface operations {
             /** @description A task with this id is in your trash; restore it, or delete it there for good. A request with this Idempotency-Key is being answered; send it again in a moment. */
             409: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            411: components["responses"]["LengthRequired"];
             /** @description The task has been changed since you read it; `current` is how it is now. */
             412: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send the body as JSON, with Content-Type: application/json (a file of tasks as application/json, application/x-ndjson or text/csv). */
-            415: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
             /** @description This Idempotency-Key was sent with another request; make a new one for each. Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Something went wrong here; the request id leads us to it. */
-            500: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            default: components["responses"]["Unreadable"];
         };
     };
     changes_get_changes: {
@@ -6234,7 +4141,10 @@ export interface operations {
                 /** @description Seconds to wait for a change while there is none. */
                 wait?: number;
             };
-            header?: never;
+            header?: {
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -6243,16 +4153,13 @@ export interface operations {
             /** @description Done. */
             200: {
                 headers: {
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6271,7 +4178,7 @@ export interface operations {
                      *             "order": 0,
                      *             "created_at": "2026-11-20T08:15:30.123456Z",
                      *             "updated_at": "2026-11-20T08:15:30.123456Z",
-                     *             "version": 1
+                     *             "version": 42
                      *           }
                      *         }
                      *       ],
@@ -6282,128 +4189,44 @@ export interface operations {
                     "application/json": components["schemas"]["Changes"];
                 };
             };
-            /** @description Send your access token in the header `Authorization: Bearer <token>`. This token is not one that this service issued for this use; log in again. This token has expired; get a new pair with your refresh token, or log in again. This session has been logged out, revoked or has expired; log in again. */
-            401: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description How to authenticate (RFC 6750).
-                     * @example Bearer realm="taskapi"
-                     */
-                    "WWW-Authenticate"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unauthorized"];
             /** @description What has changed since this cursor is not known any more; throw your copy away and begin again without `since`. */
             410: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The URL is too long; send less in it. */
-            414: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            411: components["responses"]["LengthRequired"];
+            413: components["responses"]["ContentTooLarge"];
+            414: components["responses"]["UriTooLong"];
             /** @description Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Something went wrong here; the request id leads us to it. */
-            500: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            default: components["responses"]["Unreadable"];
         };
     };
     transfer_export: {
@@ -6411,7 +4234,10 @@ export interface operations {
             query?: {
                 format?: "json" | "csv";
             };
-            header?: never;
+            header?: {
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -6420,16 +4246,13 @@ export interface operations {
             /** @description Done. */
             200: {
                 headers: {
-                    /**
-                     * @description What a browser names the file.
-                     * @example attachment; filename="tasks.json"
-                     */
-                    "Content-Disposition"?: string;
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "Content-Disposition": components["headers"]["Content-Disposition"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6445,126 +4268,41 @@ export interface operations {
                      *         "order": 0,
                      *         "created_at": "2026-11-20T08:15:30.123456Z",
                      *         "updated_at": "2026-11-20T08:15:30.123456Z",
-                     *         "version": 1
+                     *         "version": 42
                      *       }
                      *     ]
                      */
                     "application/json": components["schemas"]["Task"][];
                     /**
-                     * @example id,title,description,completed
-                     *     01936b2e-8f3a-7c41-9d52-3b1f0a6e4c77,Buy milk,Oat,false
+                     * @example id,title,description,completed,completed_at,order,created_at,updated_at,version
+                     *     01936b2e-8f3a-7c41-9d52-3b1f0a6e4c77,Buy milk,"Oat, two of them",false,,0,2026-11-20T08:15:30.123456Z,2026-11-20T08:15:30.123456Z,42
                      */
                     "text/csv": string;
                 };
             };
-            /** @description Send your access token in the header `Authorization: Bearer <token>`. This token is not one that this service issued for this use; log in again. This token has expired; get a new pair with your refresh token, or log in again. This session has been logged out, revoked or has expired; log in again. */
-            401: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description How to authenticate (RFC 6750).
-                     * @example Bearer realm="taskapi"
-                     */
-                    "WWW-Authenticate"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The URL is too long; send less in it. */
-            414: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unauthorized"];
+            411: components["responses"]["LengthRequired"];
+            413: components["responses"]["ContentTooLarge"];
+            414: components["responses"]["UriTooLong"];
             /** @description Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Something went wrong here; the request id leads us to it. */
-            500: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            default: components["responses"]["Unreadable"];
         };
     };
     transfer_import_file: {
@@ -6574,11 +4312,10 @@ export interface operations {
                 dry_run?: boolean;
             };
             header?: {
-                /**
-                 * @description A name for this request, unique among yours. Sent again with it within 24 hours, the request has no second effect and gets the first answer again.
-                 * @example 8e03978e-40d5-43dd-bc93-6894a57f9324
-                 */
-                "Idempotency-Key"?: string;
+                /** @description A name for this request, unique among yours. Sent again with it within 24 hours, the request has no second effect and gets the first answer again. */
+                "Idempotency-Key"?: components["parameters"]["Idempotency-Key"];
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path?: never;
             cookie?: never;
@@ -6595,7 +4332,7 @@ export interface operations {
                  *       }
                  *     ]
                  */
-                "application/json": unknown;
+                "application/json": unknown[];
                 /**
                  * @example id,title,description,completed
                  *     01936b2e-8f3a-7c41-9d52-3b1f0a6e4c77,Buy milk,Oat,false
@@ -6607,16 +4344,13 @@ export interface operations {
             /** @description Done. */
             200: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description That this is the first answer again (`Idempotency-Key`).
-                     * @example true
-                     */
-                    "Idempotent-Replayed"?: "true";
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6630,14 +4364,7 @@ export interface operations {
                      *         {
                      *           "row": 1,
                      *           "status": "created",
-                     *           "id": "01936b2e-8f3a-7c41-9d52-3b1f0a6e4c77",
-                     *           "errors": [
-                     *             {
-                     *               "pointer": "/title",
-                     *               "code": "blank",
-                     *               "detail": "This may not be blank."
-                     *             }
-                     *           ]
+                     *           "id": "01936b2e-8f3a-7c41-9d52-3b1f0a6e4c77"
                      *         }
                      *       ]
                      *     }
@@ -6645,156 +4372,32 @@ export interface operations {
                     "application/json": components["schemas"]["ImportReport"];
                 };
             };
-            /** @description The body is not JSON in UTF-8. */
-            400: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send your access token in the header `Authorization: Bearer <token>`. This token is not one that this service issued for this use; log in again. This token has expired; get a new pair with your refresh token, or log in again. This session has been logged out, revoked or has expired; log in again. */
-            401: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description How to authenticate (RFC 6750).
-                     * @example Bearer realm="taskapi"
-                     */
-                    "WWW-Authenticate"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A request with this Idempotency-Key is being answered; send it again in a moment. */
-            409: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The URL is too long; send less in it. */
-            414: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send the body as JSON, with Content-Type: application/json (a file of tasks as application/json, application/x-ndjson or text/csv). */
-            415: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            409: components["responses"]["Conflict"];
+            411: components["responses"]["LengthRequired"];
+            413: components["responses"]["ContentTooLarge"];
+            414: components["responses"]["UriTooLong"];
+            415: components["responses"]["UnsupportedMediaType"];
             /** @description This Idempotency-Key was sent with another request; make a new one for each. Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Something went wrong here; the request id leads us to it. */
-            500: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            default: components["responses"]["Unreadable"];
         };
     };
     trash_list_trash: {
@@ -6804,7 +4407,10 @@ export interface operations {
                 /** @description The `next_cursor` of the page before. */
                 cursor?: string;
             };
-            header?: never;
+            header?: {
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -6813,11 +4419,12 @@ export interface operations {
             /** @description Done. */
             200: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6834,7 +4441,7 @@ export interface operations {
                      *           "order": 0,
                      *           "created_at": "2026-11-20T08:15:30.123456Z",
                      *           "updated_at": "2026-11-20T08:15:30.123456Z",
-                     *           "version": 1,
+                     *           "version": 42,
                      *           "deleted_at": "2026-11-20T08:15:30.123456Z"
                      *         }
                      *       ],
@@ -6844,120 +4451,38 @@ export interface operations {
                     "application/json": components["schemas"]["Trash"];
                 };
             };
-            /** @description Send your access token in the header `Authorization: Bearer <token>`. This token is not one that this service issued for this use; log in again. This token has expired; get a new pair with your refresh token, or log in again. This session has been logged out, revoked or has expired; log in again. */
-            401: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description How to authenticate (RFC 6750).
-                     * @example Bearer realm="taskapi"
-                     */
-                    "WWW-Authenticate"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The URL is too long; send less in it. */
-            414: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unauthorized"];
+            411: components["responses"]["LengthRequired"];
+            413: components["responses"]["ContentTooLarge"];
+            414: components["responses"]["UriTooLong"];
             /** @description Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Something went wrong here; the request id leads us to it. */
-            500: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            default: components["responses"]["Unreadable"];
         };
     };
     trash_empty_trash: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -6966,103 +4491,35 @@ export interface operations {
             /** @description Done. */
             204: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description Send your access token in the header `Authorization: Bearer <token>`. This token is not one that this service issued for this use; log in again. This token has expired; get a new pair with your refresh token, or log in again. This session has been logged out, revoked or has expired; log in again. */
-            401: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description How to authenticate (RFC 6750).
-                     * @example Bearer realm="taskapi"
-                     */
-                    "WWW-Authenticate"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something went wrong here; the request id leads us to it. */
-            500: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unauthorized"];
+            411: components["responses"]["LengthRequired"];
+            413: components["responses"]["ContentTooLarge"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            default: components["responses"]["Unreadable"];
         };
     };
     trash_delete_for_good: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+            };
             path: {
-                task_id: string;
+                /** @description Which task. */
+                task_id: components["parameters"]["task_id"];
             };
             cookie?: never;
         };
@@ -7071,123 +4528,38 @@ export interface operations {
             /** @description Done. */
             204: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description Send your access token in the header `Authorization: Bearer <token>`. This token is not one that this service issued for this use; log in again. This token has expired; get a new pair with your refresh token, or log in again. This session has been logged out, revoked or has expired; log in again. */
-            401: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description How to authenticate (RFC 6750).
-                     * @example Bearer realm="taskapi"
-                     */
-                    "WWW-Authenticate"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description You have no task with this id. */
-            404: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something went wrong here; the request id leads us to it. */
-            500: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unauthorized"];
+            404: components["responses"]["NotFound"];
+            411: components["responses"]["LengthRequired"];
+            413: components["responses"]["ContentTooLarge"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            default: components["responses"]["Unreadable"];
         };
     };
     trash_restore_task: {
         parameters: {
             query?: never;
             header?: {
-                /**
-                 * @description A name for this request, unique among yours. Sent again with it within 24 hours, the request has no second effect and gets the first answer again.
-                 * @example 8e03978e-40d5-43dd-bc93-6894a57f9324
-                 */
-                "Idempotency-Key"?: string;
+                /** @description A name for this request, unique among yours. Sent again with it within 24 hours, the request has no second effect and gets the first answer again. */
+                "Idempotency-Key"?: components["parameters"]["Idempotency-Key"];
+                /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path: {
-                task_id: string;
+                /** @description Which task. */
+                task_id: components["parameters"]["task_id"];
             };
             cookie?: never;
         };
@@ -7196,21 +4568,14 @@ export interface operations {
             /** @description Done. */
             200: {
                 headers: {
-                    /**
-                     * @description The task's version, quoted.
-                     * @example "42"
-                     */
-                    ETag?: string;
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description That this is the first answer again (`Idempotency-Key`).
-                     * @example true
-                     */
-                    "Idempotent-Replayed"?: "true";
+                    ETag: components["headers"]["ETag"];
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7225,39 +4590,23 @@ export interface operations {
                      *       "order": 0,
                      *       "created_at": "2026-11-20T08:15:30.123456Z",
                      *       "updated_at": "2026-11-20T08:15:30.123456Z",
-                     *       "version": 1
+                     *       "version": 42
                      *     }
                      */
                     "application/json": components["schemas"]["Task"];
                 };
             };
-            /** @description Send your access token in the header `Authorization: Bearer <token>`. This token is not one that this service issued for this use; log in again. This token has expired; get a new pair with your refresh token, or log in again. This session has been logged out, revoked or has expired; log in again. */
-            401: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description How to authenticate (RFC 6750).
-                     * @example Bearer realm="taskapi"
-                     */
-                    "WWW-Authenticate"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unauthorized"];
             /** @description You have no task with this id. */
             404: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7267,92 +4616,40 @@ export interface operations {
             /** @description You have a task with this id already. A request with this Idempotency-Key is being answered; send it again in a moment. */
             409: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Send the body with a Content-Length, not chunked. */
-            411: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
-            413: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            411: components["responses"]["LengthRequired"];
+            413: components["responses"]["ContentTooLarge"];
             /** @description This Idempotency-Key was sent with another request; make a new one for each. Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Something went wrong here; the request id leads us to it. */
-            500: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
-            503: {
-                headers: {
-                    /**
-                     * @description The id of this request in the logs; your own, if you sent a good one.
-                     * @example 9f1c2a7be0d84d0c8a31f5b3c3a0d9e2
-                     */
-                    "X-Request-ID"?: string;
-                    /**
-                     * @description Seconds to wait before trying again.
-                     * @example 1
-                     */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            default: components["responses"]["Unreadable"];
         };
     };
 }

@@ -3,7 +3,8 @@
 import { NetworkError, ProblemError } from "./errors.js";
 
 const LONGEST_WAIT = 60_000; // milliseconds; whoever is told to wait longer is told so
-const FIRST_WAIT = 300;
+const FIRST_WAIT = 400; // doubled each time, where the service does not say how long
+const LONGEST_BACK_OFF = 10_000;
 const SAFE_TO_REPEAT = new Set(["GET", "PUT", "PATCH", "DELETE"]);
 // What a service or a proxy before it says while something is away; it may have been done.
 const AWAY = new Set([502, 503, 504]);
@@ -46,9 +47,8 @@ export class Transport {
       const done = failure.problem && request.done?.(failure.problem, request.mayBeDone);
       if (done) return done;
       const wait = 1000 * failure.retryAfter || backOff(attempt);
-      if (attempt >= retries || wait > LONGEST_WAIT || !mayRepeat(failure, repeatable)) {
-        throw failure;
-      }
+      const isTooLong = wait > LONGEST_WAIT && retries < Infinity;
+      if (attempt >= retries || isTooLong || !mayRepeat(failure, repeatable)) throw failure;
       request.mayBeDone ||= failure.status !== 429;
       await sleep(wait * (1 + Math.random() / 4), signal);
     }
@@ -59,13 +59,13 @@ export class Transport {
     signal?.throwIfAborted();
     const url = this.base + path + written(query);
     const controller = new AbortController();
-    const init = { method, body, credentials, keepalive, headers: new Headers(headers), signal: controller.signal };
+    const init = { method, headers: new Headers(headers), body, credentials, keepalive };
     const abort = () => controller.abort(signal.reason);
     const late = () => controller.abort(new DOMException("No answer in time.", "TimeoutError"));
     const timer = timeout ? setTimeout(late, timeout) : undefined;
     signal?.addEventListener("abort", abort);
     try {
-      const response = await this.#fetch(url, init);
+      const response = await this.#fetch(url, { ...init, signal: controller.signal });
       if (!response.ok) throw await readProblem(response);
       return { data: await read(response), headers: response.headers };
     } catch (error) {
@@ -99,10 +99,12 @@ async function readJson(response) {
 }
 
 async function readProblem(response) {
-  const seconds = Number(response.headers.get("Retry-After") ?? NaN);
-  const text = await response.text();
-  const problem = { ...general(response), ...parsed(text) };
-  return new ProblemError(problem, { retryAfter: Number.isFinite(seconds) ? seconds : null });
+  const problem = { ...general(response), ...parsed(await response.text()) };
+  const retryAfter = response.headers.get("Retry-After");
+  // As a date it would mean what this device's clock makes of it.
+  return new ProblemError(problem, {
+    retryAfter: /^\d+$/.test(retryAfter) ? Number(retryAfter) : null,
+  });
 }
 
 /** What a proxy answers is no problem document of ours. */
@@ -126,8 +128,8 @@ function parsed(text) {
   }
 }
 
-export function backOff(attempt) {
-  return Math.min(FIRST_WAIT * 3 ** attempt, LONGEST_WAIT / 4);
+function backOff(attempt) {
+  return Math.min(FIRST_WAIT * 2 ** attempt, LONGEST_BACK_OFF);
 }
 
 /** Wait; reject as soon as `signal` is aborted. */
