@@ -1206,9 +1206,10 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description Send the body as JSON, with Content-Type: application/json (a file of tasks as application/json, application/x-ndjson or text/csv). */
+        /** @description Send the body as JSON, with Content-Type: application/json (a file of tasks as application/json, application/x-ndjson or text/csv). Send the body as it is, without Content-Encoding; compressed ones are not taken. */
         UnsupportedMediaType: {
             headers: {
+                "Accept-Encoding": components["headers"]["Accept-Encoding"];
                 "X-Request-ID": components["headers"]["X-Request-ID"];
                 "Cache-Control": components["headers"]["Cache-Control"];
                 Vary: components["headers"]["Vary"];
@@ -1368,6 +1369,11 @@ export interface components {
          * @example "write";q=600;w=60
          */
         "RateLimit-Policy": string;
+        /**
+         * @description Which `Content-Encoding` is taken, where that was the reason.
+         * @example identity
+         */
+        "Accept-Encoding": "identity";
         /**
          * @description Seconds to wait before trying again.
          * @example 1
