@@ -121,17 +121,17 @@ def test_the_service_goes_on_when_the_issuer_hangs_or_is_gone(issuer, service):
         assert call(service, token, "GET", "/tasks").status_code == 200
 
 
-def test_an_issuer_that_is_not_there_yet_is_waited_for(issuer, service):
+def test_an_issuer_that_is_not_there_yet_is_waited_for(tmp_path, issuer):
     token = Browser(issuer, "ada").take_token()
     issuer.process.send_signal(signal.SIGSTOP)
+    with trusting_service(tmp_path, issuer) as service:
+        early = call(service, token, "GET", "/tasks")
+        assert (early.status_code, early.json()["code"]) == (503, "issuer_unavailable")
+        assert early.headers["Retry-After"] == "5"
 
-    early = call(service, token, "GET", "/tasks")
-    assert (early.status_code, early.json()["code"]) == (503, "issuer_unavailable")
-    assert early.headers["Retry-After"] == "5"
-
-    issuer.process.send_signal(signal.SIGCONT)
-    deadline = time.monotonic() + 20
-    while (late := call(service, token, "GET", "/tasks")).status_code == 503:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    assert late.status_code == 200
+        issuer.process.send_signal(signal.SIGCONT)
+        deadline = time.monotonic() + 20
+        while (late := call(service, token, "GET", "/tasks")).status_code == 503:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        assert late.status_code == 200
