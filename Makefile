@@ -38,7 +38,7 @@ test: $(INSTALLED) ## run the tests on a real PostgreSQL (TEST_DATABASE_URL name
 	@exec $(BIN)/pytest --numprocesses 3 --dist loadfile -m "not faults" $(ARGS)
 
 fuzz: $(INSTALLED) ## search for faults at length: thousands of made-up requests and of tasks
-	@AT_LENGTH=1 exec $(BIN)/pytest tests/test_openapi_conformance.py tests/test_end_to_end.py tests/test_model.py $(ARGS)
+	@AT_LENGTH=1 exec $(BIN)/pytest tests/test_openapi_conformance.py tests/test_openapi_stateful.py tests/test_end_to_end.py tests/test_model.py -rP $(ARGS)
 
 FAULTS = tests/test_faults.py tests/test_outages.py tests/test_reloads.py
 

@@ -131,12 +131,14 @@ def running_service(
     *,
     from_nothing: bool = False,
     traced: bool = False,
+    root: Path = ROOT,
     **settings: str,
 ) -> Iterator[Service]:
     """Run the service with its data and its log in `directory`, as a shell would start it.
 
     It begins with an empty database, unless the data are to be made `from_nothing`. Only
-    where it is `traced` does it count for the coverage, which makes it slower.
+    where it is `traced` does it count for the coverage, which makes it slower. `root` is where
+    its code is.
     """
     port = int(settings.pop("PORT", free_port()))
     log = directory / "service.log"
@@ -154,7 +156,7 @@ def running_service(
     with log.open("a") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "taskapi"],
-            cwd=ROOT,
+            cwd=root,
             env=environment,
             stdout=output,
             stderr=output,
