@@ -1,4 +1,4 @@
-"""The JavaScript client in Node, against the real service: each file of tests/js by node's runner."""
+"""The JavaScript client in Node, against the real service: the files of tests/js."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 import pytest
@@ -34,14 +35,15 @@ def run_node_tests(name: str, service: Service, **environment: str) -> None:
         check=False,
     )
     assert finished.returncode == 0, finished.stdout
-    assert "\nℹ pass 0" not in finished.stdout  # noqa: RUF001 -- what the reporter writes
+    assert "\nℹ pass 0" not in finished.stdout
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory) -> Iterator[Service]:
     # Several of the tests wait for changes at the same time, each on a seat of its own.
-    settings = {"JWT_SECRET_KEY": SECRET, "THREADS": "16"}
-    with running_service(tmp_path_factory.mktemp("service"), **settings) as service:
+    with running_service(
+        tmp_path_factory.mktemp("service"), JWT_SECRET_KEY=SECRET, THREADS="16"
+    ) as service:
         yield service
 
 
@@ -64,7 +66,7 @@ def test_a_copy_follows_the_feed(service):
 class Operator:
     """Whoever runs a service, as the tests in Node call them."""
 
-    def __init__(self, directory: Path, **settings: str) -> None:
+    def __init__(self, directory: Path, **settings: Any) -> None:
         self._directory = directory
         self._settings = {"PORT": str(free_port()), **settings}
         self._running = ExitStack()
@@ -98,7 +100,7 @@ def operator(tmp_path) -> Iterator[tuple[Operator, str]]:
     operator = Operator(tmp_path, **limits)
 
     class Counter(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802
+        def do_POST(self) -> None:
             getattr(operator, self.path.strip("/"))()
             self.send_response(204)
             self.end_headers()
@@ -122,7 +124,7 @@ def test_what_the_operator_does_is_lived_with(operator):
 def test_the_types_allow_what_is_right_and_refuse_what_is_wrong():
     strict = ["--strict", "--exactOptionalPropertyTypes", "--noUncheckedIndexedAccess"]
     modules = ["--target", "es2022", "--module", "nodenext"]
-    command = [npm.install() / "tsc", "--noEmit", *strict, *modules, "tests/js/types.ts"]
+    command = [str(npm.install() / "tsc"), "--noEmit", *strict, *modules, "tests/js/types.ts"]
 
     compiled = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert compiled.returncode == 0, compiled.stdout
