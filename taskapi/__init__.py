@@ -18,6 +18,7 @@ from taskapi import (
     rate_limits,
     schema,
     upkeep,
+    web,
 )
 from taskapi.auth import commands, cookies, external, guard, passwords, tokens
 from taskapi.auth import routes as auth_routes
@@ -61,6 +62,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         cookies.init_app(app, settings)
         commands.init_app(app)
         app.register_blueprint(auth_routes.blueprint)
+        app.register_blueprint(web.blueprint)
     if settings.auth_mode == "external":
         external.init_app(app, settings)
         app.register_blueprint(auth_routes.outside)

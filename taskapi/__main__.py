@@ -189,10 +189,12 @@ def _answers(settings: Settings) -> bool:
 
 def _announce(settings: Settings) -> None:
     where = settings.embedded_postgres_dir or "the PostgreSQL of DATABASE_URL"
+    page = f"  App     {_url(settings)}/app/\n" if settings.auth_mode == "local" else ""
     with suppress(OSError):
         print(
             f"\ntaskapi {VERSION} is running.\n"
             f"  API     {_url(settings)}\n"
+            f"{page}"
             f"  Docs    {_url(settings)}/docs\n"
             f"  Data    {where}\n"
             "Ctrl-C stops it.\n",

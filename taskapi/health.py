@@ -23,7 +23,12 @@ _LINKS = {
     "liveness": "/health/live",
 }
 _LINKS_BY_MODE = {
-    "local": {"register": "/auth/register", "login": "/auth/login", "tasks": "/tasks"},
+    "local": {
+        "app": "/app/",
+        "register": "/auth/register",
+        "login": "/auth/login",
+        "tasks": "/tasks",
+    },
     "external": {"me": "/auth/me", "tasks": "/tasks"},
     "path": {"tasks": "/api/{user_id}/tasks"},
 }

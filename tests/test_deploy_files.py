@@ -322,7 +322,10 @@ def test_the_image_gets_what_it_needs_and_no_more(tmp_path):
     ignored = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
     rules = [line for line in ignored if line and not line.startswith("#")]
 
-    assert sources == {"requirements.txt", "wsgi.py", "gunicorn.conf.py", "migrations", "taskapi"}
+    assert sources == {
+        *("requirements.txt", "wsgi.py", "gunicorn.conf.py", "migrations", "taskapi"),
+        *("clients/js", "clients/web"),
+    }
     assert rules[0] == "*"
     assert {rule[1:] for rule in rules if rule.startswith("!")} == sources
     # It is enough: what is started there imports nothing from elsewhere.

@@ -42,8 +42,11 @@ def test_every_route_is_described(app, client):
         for rule in app.url_map.iter_rules()
         for method in rule.methods - {"HEAD", "OPTIONS"}
     }
-    # But for the files that a page is made of.
-    assert routes - described == {"GET /docs/{filename}"}
+    # But for the files that pages are made of.
+    assert routes - described == {
+        *("GET /app", "GET /app/", "GET /app/{filename}"),
+        *("GET /docs/{filename}", "GET /js/{filename}"),
+    }
     assert described <= routes
 
 

@@ -4,10 +4,14 @@ from tests.people import assert_problem
 
 PUBLIC = {
     "GET /",
+    "GET /app",
+    "GET /app/",
+    "GET /app/<path:filename>",
     "GET /docs",
     "GET /docs/<filename>",
     "GET /health",
     "GET /health/live",
+    "GET /js/<path:filename>",
     "GET /metrics",
     "GET /openapi.json",
     "POST /auth/login",

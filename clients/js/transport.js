@@ -145,6 +145,7 @@ export async function sleep(milliseconds, signal) {
 /** What `promise` comes to, or a rejection as soon as `signal` is aborted. */
 export async function abortable(promise, signal) {
   if (!signal) return promise;
+  promise.catch(() => {}); // Where it is not waited for any more, its failure is nobody's.
   signal.throwIfAborted();
   let abort;
   const aborted = new Promise((_, reject) => {
