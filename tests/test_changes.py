@@ -1,6 +1,7 @@
 import http.client
 import json
 import random
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -679,6 +680,29 @@ def test_where_nothing_happens_the_time_runs_out(app, alice, bob, waiting):
     assert waiters_in(app) == 0
     task = alice.creates()
     assert feed(alice, response.json["next"])["changes"] == [upsert(task)]
+
+
+def test_a_client_that_has_gone_keeps_no_seat(app, alice):
+    since = now(alice)
+    ours, theirs = socket.socketpair()
+    with ThreadPoolExecutor(1) as pool, ours:
+        answer = pool.submit(
+            alice.get,
+            f"/tasks/changes?since={since}&wait=25",
+            environ_overrides={"gunicorn.socket": ours},
+        )
+        until_waiting(app)
+        # That something comes, such as the next request, does not mean that nobody is there.
+        theirs.send(b"GET")
+        time.sleep(0.6)
+        assert waiters_in(app) == 1
+        ours.recv(3)
+        theirs.close()
+
+        started = time.monotonic()
+        assert answer.result(20).status_code == 200
+        assert time.monotonic() - started < 10
+    assert waiters_in(app) == 0
 
 
 def test_whoever_waits_holds_no_connection(variant, waiting):

@@ -8,12 +8,15 @@ which LISTEN does not, and costs those who write nothing, which NOTIFY does.
 from __future__ import annotations
 
 import math
+import socket
 import threading
 import time
+from collections.abc import Iterable, Iterator
+from select import POLLIN, poll
 from typing import Final
 
 import psycopg2
-from flask import Flask, current_app
+from flask import Flask, current_app, request
 from sqlalchemy import ARRAY, String, bindparam, func, select
 
 from taskapi.auth.models import User
@@ -38,17 +41,19 @@ def init_app(app: Flask, settings: Settings) -> None:
 def wait_for_change(user_id: str, known: int, seconds: float) -> bool:
     """Wait until this owner has changed something after the change `known`, or the time is over.
 
-    Return False at once where no seat is free.
+    Return False at once where no seat is free, or as soon as the client has gone.
     """
     room: WaitingRoom = current_app.extensions["taskapi.waiting"]
-    return room.wait(user_id, known, seconds)
+    return room.wait(user_id, known, seconds, request.environ.get("gunicorn.socket"))
 
 
 class _Waiter:
-    def __init__(self, user_id: str, known: int) -> None:
+    def __init__(self, user_id: str, known: int, connection: socket.socket | None) -> None:
         self.user_id = user_id
         self.known = known
+        self.connection = connection
         self.is_called = threading.Event()
+        self.has_gone = False
 
 
 class WaitingRoom:
@@ -63,9 +68,11 @@ class WaitingRoom:
         self._is_looking = False
         self._is_closed = False
 
-    def wait(self, user_id: str, known: int, seconds: float) -> bool:
-        """Wait as `wait_for_change` does."""
-        waiter = _Waiter(user_id, known)
+    def wait(
+        self, user_id: str, known: int, seconds: float, connection: socket.socket | None = None
+    ) -> bool:
+        """Wait as `wait_for_change` does, for the client of this connection."""
+        waiter = _Waiter(user_id, known, connection)
         with self._lock:
             own = sum(one.user_id == user_id for one in self._waiters)
             if self._is_closed or len(self._waiters) >= self._seats or own >= self._seats_of_one:
@@ -81,7 +88,7 @@ class WaitingRoom:
             waiters.dec()
             with self._lock:
                 self._waiters.discard(waiter)
-        return True
+        return not waiter.has_gone
 
     def close(self) -> None:
         """Let all go, and nobody in: the process is about to end."""
@@ -98,6 +105,10 @@ class WaitingRoom:
                     self._is_looking = False
                     return
                 waiting = tuple(self._waiters)
+                # With the lock, so that nobody else has its connection yet.
+                for waiter in _gone(waiting):
+                    waiter.has_gone = True
+                    waiter.is_called.set()
             counters = self._ask({waiter.user_id for waiter in waiting})
             for waiter in waiting:
                 if counters.get(waiter.user_id, 0) > waiter.known:
@@ -110,3 +121,22 @@ class WaitingRoom:
         except (Unavailable, psycopg2.Error):
             return {}  # They wait on, and hear of it when their time is over.
         return {row["id"]: row["change_seq"] for row in rows}
+
+
+def _gone(waiting: Iterable[_Waiter]) -> Iterator[_Waiter]:
+    """Find those whose clients have closed their connection: a seat is not kept for them."""
+    by_descriptor = {one.connection.fileno(): one for one in waiting if one.connection}
+    looked_at = poll()
+    for descriptor in by_descriptor:
+        looked_at.register(descriptor, POLLIN)
+    for descriptor, _ in looked_at.poll(0):
+        waiter = by_descriptor[descriptor]
+        if waiter.connection and _has_ended(waiter.connection):
+            yield waiter
+
+
+def _has_ended(connection: socket.socket) -> bool:
+    try:
+        return not connection.recv(1, socket.MSG_PEEK)
+    except OSError:
+        return True
