@@ -595,6 +595,7 @@ export interface components {
              *       "openapi": "/openapi.json",
              *       "health": "/health",
              *       "liveness": "/health/live",
+             *       "app": "/app/",
              *       "register": "/auth/register",
              *       "login": "/auth/login",
              *       "tasks": "/tasks"
@@ -1442,6 +1443,7 @@ export interface operations {
                      *         "openapi": "/openapi.json",
                      *         "health": "/health",
                      *         "liveness": "/health/live",
+                     *         "app": "/app/",
                      *         "register": "/auth/register",
                      *         "login": "/auth/login",
                      *         "tasks": "/tasks"
