@@ -12,19 +12,24 @@ import argparse
 import json
 import os
 import random
+import secrets
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
 import requests
+from uuid_utils import uuid7
 
 from bench.report import Figures, Results, chart, table
 from bench.scenarios import EVERYBODY, MANY_USERS, PROMISES, SCENARIOS, Scenario
 from bench.servers import PEER_PYTHON, Server
-from taskapi import embedded
+from taskapi import create_app, embedded
+from taskapi.auth import tokens
+from taskapi.config import Settings
 
 HERE = Path(__file__).resolve().parent
 
@@ -43,6 +48,7 @@ def main() -> None:
         servers = start(stack, url, scratch)
         results = compare(servers, scenarios, options.rounds, options.seconds, scratch)
         results.memory = {server.name: server.memory() for server in servers}
+    results.token_check = time_token_checks()
     print(table(results))
     if options.json:
         options.json.write_text(json.dumps(results.as_json(), indent=1) + "\n")
@@ -130,6 +136,26 @@ def measure(server: Server, scenario: Scenario, seconds: int, scratch: Path) -> 
     figures["rate"] = figures["requests"] / figures["seconds"]
     figures["cpu_us"] = (server.cpu_seconds() - before) / figures["requests"] * 1e6
     return figures
+
+
+def time_token_checks(count: int = 2000) -> tuple[float, float]:
+    """Return the milliseconds that a token is verified in when it is new, and when it is known."""
+    os.environ |= {
+        "DATABASE_URL": "postgresql://nowhere",
+        "JWT_SECRET_KEY": secrets.token_urlsafe(48),
+    }
+    with create_app(Settings.from_environment(env_file=os.devnull)).app_context():
+        user = {"id": str(uuid7())}
+        granted = [tokens.grant(user, str(uuid7()), str(uuid7())) for _ in range(count)]
+        signed = [tokens.sign_pair(one)["access_token"] for one in granted]
+        seconds = []
+        for _ in range(2):
+            started = time.perf_counter()
+            for token in signed:
+                tokens.verify_token(token, "access")
+            seconds.append(time.perf_counter() - started)
+    first, again = (one / count * 1000 for one in seconds)
+    return first, again
 
 
 if __name__ == "__main__":

@@ -24,10 +24,17 @@ from taskapi import embedded
 SIZES = ((0, 10), (100, 1_000), (10_000, 100_000), (100_000, 1_000_000))
 """So many other users, and so many tasks of theirs."""
 
+HEAD = f"  {'':10}{'CPU µs':>8}{'p95 ms':>8}{'pages':>7}"
 ASKED = [
     Scenario("get one", on_tasks("GET"), 16),
     Scenario("list 20", by_users(1, "GET", LIST), 16),
     Scenario("complete", on_tasks("PATCH", "/complete"), 16),
+]
+OF_ONE = [
+    Scenario("list 20", by_users(1, "GET", LIST), 16),
+    Scenario("by title", by_users(1, "GET", f"{LIST}&sort=title"), 16),
+    Scenario("search", by_users(1, "GET", f"{LIST}&q=task"), 16),
+    Scenario("feed of 20", by_users(1, "GET", "/tasks/changes?limit=20"), 16),
 ]
 LOAD = Scenario("list 20", by_users(1, "GET", LIST), 64)
 STRESS = Scenario("create", by_users(3, "POST", "/tasks", NEW), 256)
@@ -45,6 +52,7 @@ def main() -> None:
         service.make_users(3)
         service.tasks = service.fill(service.users[0][0], 20)
         report_sizes(service, options.seconds, scratch)
+        report_large_user(service, options.seconds, scratch)
         report_memory(service, options.requests, scratch)
         figures = measure(service, STRESS, options.seconds, scratch)
         print(f"\n256 clients that create: {figures['requests']:.0f} requests, none failed")
@@ -64,19 +72,30 @@ def parse() -> argparse.Namespace:
 
 
 def report_sizes(service: Service, seconds: int, scratch: Path) -> None:
-    print(f"{'users':>9}{'tasks':>11}  {'':10}{'CPU µs':>8}{'p95 ms':>8}{'pages':>7}")
+    print(f"{'users':>9}{'tasks':>11}{HEAD}")
     for users, tasks in SIZES:
         grow(service, users, tasks)
         for scenario in ASKED:
-            measure(service, scenario, 1, scratch)  # To have all of it in memory.
-            before = pages_read(service)
-            figures = measure(service, scenario, seconds, scratch)
-            pages = (pages_read(service) - before) / figures["requests"]
-            print(
-                f"{users + 3:9}{tasks + 20:11}  {scenario.name:10}{figures['cpu_us']:8.0f}"
-                f"{figures['p95']:8.1f}{pages:7.1f}",
-                flush=True,
-            )
+            cost = cost_of(service, scenario, seconds, scratch)
+            print(f"{users + 3:9}{tasks + 20:11}{cost}", flush=True)
+
+
+def report_large_user(service: Service, seconds: int, scratch: Path) -> None:
+    print(f"\n{'':9}{'own tasks':>11}{HEAD}")
+    for own in (20, 10_000):
+        service.provide(own)
+        for scenario in OF_ONE:
+            cost = cost_of(service, scenario, seconds, scratch)
+            print(f"{'':9}{own:11}{cost}", flush=True)
+
+
+def cost_of(service: Service, scenario: Scenario, seconds: int, scratch: Path) -> str:
+    """Measure what one request costs, in processor time and in pages of the database."""
+    measure(service, scenario, 1, scratch)  # To have all of it in memory.
+    before = pages_read(service)
+    figures = measure(service, scenario, seconds, scratch)
+    pages = (pages_read(service) - before) / figures["requests"]
+    return f"  {scenario.name:10}{figures['cpu_us']:8.0f}{figures['p95']:8.1f}{pages:7.1f}"
 
 
 def grow(service: Service, users: int, tasks: int) -> None:
