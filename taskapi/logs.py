@@ -10,7 +10,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from typing import IO, Any
 
@@ -25,6 +25,12 @@ from taskapi.operations import template_of
 
 # A caller's own id, if it can do no harm in a log or a header.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+
+# What would steer a terminal, such as an id of a user that begins with ESC. The ends of lines and
+# tabs are missing: the renderer quotes what has them.
+_COMMANDS = {
+    code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n\r"
+}
 
 _STAMPS: list[Processor] = [
     structlog.contextvars.merge_contextvars,
@@ -93,9 +99,17 @@ def _json(serializer: Callable[..., str | bytes]) -> Processor:
 
 
 def _console() -> Processor:
-    return structlog.dev.ConsoleRenderer(
+    render = structlog.dev.ConsoleRenderer(
         colors=sys.stderr.isatty(), timestamp_key="time", pad_event_to=20
     )
+
+    def show(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
+        for name, value in event.items():
+            if isinstance(value, str):
+                event[name] = value.translate(_COMMANDS)
+        return render(logger, method, event)
+
+    return show
 
 
 def init_app(app: Flask) -> None:

@@ -1,6 +1,8 @@
 """What the logs say, and what they never say; read from a running service."""
 
 import json
+from typing import Any
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -113,6 +115,39 @@ def test_a_fault_is_logged_by_its_place_and_says_nothing_of_the_data(new_databas
     assert "tasks/service.py" in line["trace"]
     for text in ("milk%", *SECRETS):
         assert text not in answer.text + log
+
+
+FORGED = '\x1b[2J\x9b2J"}\n{"event":"logged_in","user_id":"ada"}\n2026-01-01 [info] logged_in'
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_what_is_sent_makes_no_line_and_no_command_for_a_terminal(tmp_path, log_format):
+    # With other control characters a header is refused; this one is CSI in eight bits.
+    said = b'\x9b2J","event":"logged_in","user_id":"ada"}'
+    everywhere = dict.fromkeys(
+        ["X-Request-ID", "X-Forwarded-For", "User-Agent", "Referer", "Origin"], said
+    )
+    trusting: dict[str, Any] = {
+        "AUTH_MODE": "path",
+        "TRUST_PATH_USER_ID": "yes",
+        "TRUSTED_PROXIES": "1",
+    }
+    with running_service(tmp_path, LOG_FORMAT=log_format, **trusting) as service:
+        before = len(service.log.read_bytes())
+        for user_id in (FORGED, "a\x1b[2Jb\x85c"):
+            url = f"{service.url}/api/{quote(user_id, safe='')}/tasks"
+            for method in ("GET", "POST"):
+                requests.request(method, url, json={"title": "a"}, headers=everywhere, timeout=10)
+        requests.get(f"{service.url}/{quote(FORGED)}?q={quote(FORGED)}", timeout=10)
+
+    lines = service.log.read_bytes()[before:].decode().split("\n")
+    requested = [line for line in lines if "duration_ms" in line]
+    assert len(requested) == 5, lines
+    for line in lines:
+        assert line.isprintable() or (log_format == "json" and min(line) >= " "), line
+        assert not line.startswith(("2026-01-01", '{"event":"logged_in"'))
+    if log_format == "json":
+        assert {json.loads(line)["event"] for line in requested} == {"request"}
 
 
 def test_for_people_the_lines_are_not_json(tmp_path):

@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from taskapi.config import BATCH_LIMIT, BODY_LIMIT, IMPORT_LIMIT
+from tests import test_caches
 from tests.nginx import (
     needs_nginx,
     nginx_before,
@@ -366,6 +367,20 @@ def test_what_a_client_says_of_itself_goes_no_further(recorded, upstream):
     assert "evil" not in request
     for name in ("Forwarded", "X-Forwarded-Host", "X-Forwarded-Port", "X-Real-IP", "Connection"):
         assert header(request, name) == []
+
+
+@pytest.mark.parametrize("path", ["/", "/openapi.json", "/tasks?limit=1", "/nowhere", "/tasks/"])
+def test_what_a_client_says_of_host_path_and_method_changes_nothing(nginx, bearer, path):
+    for title in "ab":
+        nginx.ask("POST", "/tasks", {"title": title}, bearer)
+    plain, forged = (
+        nginx.ask("GET", path, headers={**bearer, **forgery, "X-Request-ID": "a"})
+        for forgery in ({}, {**FORGED, **test_caches.FORGED})
+    )
+
+    assert (forged.status, forged.body) == (plain.status, plain.body)
+    assert forged.headers["Link"] == plain.headers["Link"]
+    assert "evil" not in str(forged.headers)
 
 
 def test_the_log_has_the_address_that_nginx_saw(nginx, service):
