@@ -107,13 +107,118 @@ def test_every_alert_is_one_and_is_explained():
     assert {name for name in names if f"| `{name}` |" not in document} == set()
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
-def test_prometheus_takes_the_rules():
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool (Debian: prometheus) is not installed"
+)
+
+
+def check_rules(file):
     checked = subprocess.run(
-        ["promtool", "check", "rules", DEPLOY / "alerts.yaml"],
+        ["promtool", "check", "rules", file], capture_output=True, text=True, check=False
+    )
+    return checked.returncode, checked.stdout + checked.stderr
+
+
+@needs_promtool
+def test_prometheus_takes_the_rules():
+    status, said = check_rules(DEPLOY / "alerts.yaml")
+
+    assert status == 0, said
+    assert f"{len(RULES)} rules found" in said
+
+
+@needs_promtool
+def test_prometheus_takes_the_expressions_of_the_dashboard(tmp_path):
+    expressions = [target["expr"] for panel in PANELS for target in panel["targets"]]
+    rules = [
+        # Grafana puts the range in, by the width of the picture.
+        {"record": f"panel:{number}", "expr": expression.replace("$__rate_interval", "5m")}
+        for number, expression in enumerate(expressions)
+    ]
+    (tmp_path / "rules.yaml").write_text(
+        yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]})
+    )
+
+    status, said = check_rules(tmp_path / "rules.yaml")
+
+    assert status == 0, said
+    assert f"{len(expressions)} rules found" in said
+
+
+@needs_promtool
+def test_prometheus_takes_what_the_service_shows(samples):
+    app = create_app(make_settings(database_url="postgresql+psycopg2://127.0.0.1:9/none"))
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"],
+        input=app.test_client().get("/metrics").text,
         capture_output=True,
         text=True,
         check=False,
     )
 
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+UP = {'up{job="taskapi"}': "1x1600"}
+REQUESTS = "taskapi_request_duration_seconds"
+WAITS = "taskapi_database_pool_wait_seconds"
+FAILURES = 'taskapi_logins_total{outcome="failed"}'
+CALM = {
+    f'{REQUESTS}_count{{status="200"}}': "0+1000x1600",
+    f'{REQUESTS}_count{{status="503"}}': "0+1x1600",
+    f'{REQUESTS}_bucket{{route="/tasks",le="0.5"}}': "0+99x1600",
+    f'{REQUESTS}_bucket{{route="/tasks",le="1"}}': "0+100x1600",
+    f'{REQUESTS}_bucket{{route="/tasks",le="+Inf"}}': "0+100x1600",
+    f'{REQUESTS}_bucket{{route="/tasks/changes",le="0.5"}}': "0x1600",
+    f'{REQUESTS}_bucket{{route="/tasks/changes",le="1"}}': "0+900x1600",
+    f'{REQUESTS}_bucket{{route="/tasks/changes",le="+Inf"}}': "0+900x1600",
+    f'{WAITS}_bucket{{le="0.1"}}': "0+99x1600",
+    f'{WAITS}_bucket{{le="1"}}': "0+100x1600",
+    f'{WAITS}_bucket{{le="+Inf"}}': "0+100x1600",
+    'taskapi_database_errors_total{sqlstate="TA401"}': "0+600x1600",
+    'taskapi_database_errors_total{sqlstate="53100"}': "0+1x1600",
+    FAILURES: "0+60x1600",
+    'taskapi_change_feed_waiters{instance="a"}': "5x1600",
+}
+TROUBLES = {
+    "": {},
+    "TaskapiDown": {'up{job="taskapi"}': "1x1500 0x100"},
+    "TaskapiErrors": {f'{REQUESTS}_count{{status="503"}}': "0+20x1600"},
+    "TaskapiSlow": {f'{REQUESTS}_bucket{{route="/tasks",le="0.5"}}': "0+90x1600"},
+    "TaskapiPoolWait": {f'{WAITS}_bucket{{le="0.1"}}': "0+90x1600"},
+    "TaskapiDatabaseErrors": {'taskapi_database_errors_total{sqlstate="53100"}': "0+60x1600"},
+    "TaskapiLoginFailures": {FAILURES: "0+1x1500 1500+60x100"},
+    "TaskapiFeedFull": {'taskapi_change_feed_waiters{instance="a"}': "6x1600"},
+}
+
+
+def test_every_alert_is_tried():
+    assert set(TROUBLES) - {""} == {rule["alert"] for rule in RULES}
+
+
+@needs_promtool
+@pytest.mark.parametrize("alert", TROUBLES)
+def test_an_alert_is_raised_when_it_should_be_and_alone(tmp_path, alert):
+    series = UP | CALM | TROUBLES[alert]
+    firing = {"labels": f'{{alertname="{alert}"}}', "value": 1}
+    case = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "promql_expr_test": [
+            {
+                "expr": 'sum by (alertname) (ALERTS{alertstate="firing"})',
+                "eval_time": "1530m",
+                "exp_samples": [firing] if alert else [],
+            }
+        ],
+    }
+    tests = {"rule_files": [str(DEPLOY / "alerts.yaml")], "tests": [case]}
+    (tmp_path / "tests.yaml").write_text(yaml.safe_dump(tests))
+    tried = subprocess.run(
+        ["promtool", "test", "rules", tmp_path / "tests.yaml"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert tried.returncode == 0, tried.stdout + tried.stderr
