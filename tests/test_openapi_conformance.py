@@ -18,6 +18,7 @@ import schemathesis
 
 from taskapi import create_app
 from taskapi.openapi import build_document
+from taskapi.tasks.words import words
 from tests.nginx import BINARY, service_behind_nginx
 from tests.service import make_settings, running_service
 
@@ -165,6 +166,8 @@ def fit(case: Any, people: People) -> None:
             case.path_parameters["user_id"] = people.user_id
         for name in ("cursor", "since"):
             case.query.pop(name, None)
+        if isinstance(said := case.query.get("q"), str) and not words(said):
+            case.query["q"] = "milk"  # No pattern says what a word is.
         for name in ("before", "after"):
             if isinstance(case.body, dict) and is_uuid(case.body.get(name)):
                 case.body[name] = people.create_task()
