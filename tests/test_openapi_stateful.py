@@ -20,7 +20,7 @@ from tests.test_openapi_conformance import People, fit, load_schema, serving
 pytestmark = pytest.mark.service
 
 AT_LENGTH = bool(os.environ.get("AT_LENGTH"))
-ROUNDS, SCENARIOS, STEPS = (20, 20, 30) if AT_LENGTH else (1, 25, 20)
+ROUNDS, SCENARIOS, STEPS = (20, 20, 30) if AT_LENGTH else (3, 8, 20)
 
 SETTINGS = settings(
     max_examples=SCENARIOS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,9 +23,10 @@ import pytest
 import requests
 
 from taskapi import embedded
+from taskapi.config import VERSION
 from tests.issuer import AUDIENCE, ISSUER, running_issuer
 from tests.nginx import needs_nginx, nginx_before, service_behind_nginx
-from tests.service import ROOT, free_port, running_service
+from tests.service import ROOT, Service, free_port, running_service
 from tests.test_worker import needs_epoll
 
 pytestmark = pytest.mark.service
@@ -171,6 +173,26 @@ def test_reloads_of_nginx_fail_no_request(deployed):
         for _ in range(TIMES):
             nginx.reload()
             time.sleep(0.2)
+
+
+def test_a_reload_takes_no_new_code_and_a_restart_does(tmp_path):
+    """As the operator's page has it: gunicorn's configuration has loaded the code already."""
+    root = tmp_path / "code"
+    shutil.copytree(ROOT / "taskapi", root / "taskapi")
+    shutil.copytree(ROOT / "migrations", root / "migrations")
+    for name in ("wsgi.py", "gunicorn.conf.py"):
+        shutil.copy(ROOT / name, root / name)
+
+    def version(service: Service) -> str:
+        return str(requests.get(f"{service.url}/health", timeout=10).json()["version"])
+
+    with running_service(tmp_path, root=root) as service:
+        settings = root / "taskapi" / "config.py"
+        settings.write_text(settings.read_text().replace(f'"{VERSION}"', '"9.9.9"'))
+        reload(service.master())
+        assert version(service) == VERSION
+    with running_service(tmp_path, root=root) as service:
+        assert version(service) == "9.9.9"
 
 
 LAUNCHER = """
