@@ -76,7 +76,7 @@ def answers(
     conditions: Iterable[str] = (),
     description: str = "Done.",
     example: Any = None,
-    members: Mapping[str, Any] = {},
+    members: Mapping[str, Mapping[str, Any]] = {},
     needs_database: bool = True,
     unavailable: Schema | None = None,
 ) -> Callable[[View], View]:
@@ -85,7 +85,8 @@ def answers(
     Those that follow from its token, its body, its query and its conditions are added by
     themselves. `media` are types that it answers besides JSON, with an example of each;
     `conditions` names the headers by which the request may be conditional. `example` is how
-    the answer differs from the schema's own, and `members` is what its problems say besides.
+    the answer differs from the schema's own, and `members` is what its problems say besides or
+    instead, by code.
     `unavailable` is what it answers instead of a problem while the database is away.
     """
 

@@ -1,0 +1,5 @@
+"""The tests; what fails in these helpers shows its values as well."""
+
+import pytest
+
+pytest.register_assert_rewrite("tests.replay")

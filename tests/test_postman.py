@@ -6,7 +6,6 @@ import subprocess
 
 import pytest
 
-from taskapi.openapi import build_document
 from tests import npm
 from tests.service import ROOT, running_service
 
@@ -51,11 +50,10 @@ def requests_of_the_collection():
     return [item["request"] for folder in collection["item"] for item in folder["item"]]
 
 
-def test_it_has_every_operation(app):
+def test_it_has_every_operation():
+    document = json.loads((ROOT / "docs" / "openapi.json").read_text())
     described = {
-        f"{method.upper()} {path}"
-        for path, item in build_document(app)["paths"].items()
-        for method in item
+        f"{method.upper()} {path}" for path, item in document["paths"].items() for method in item
     }
 
     asked = set()

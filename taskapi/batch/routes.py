@@ -18,6 +18,8 @@ from taskapi.rate_limits import charge
 
 blueprint = Blueprint("batch", __name__, url_prefix="/tasks/batch")
 
+_REFUSALS = ("task_not_found", "precondition_failed", "task_in_trash")
+
 
 @blueprint.post("")
 @accepts(body=Batch(), body_limit=BATCH_LIMIT)
@@ -26,8 +28,8 @@ blueprint = Blueprint("batch", __name__, url_prefix="/tasks/batch")
     207,
     Results(),
     example={"results": EXAMPLE_RESULTS},
-    problems=["task_not_found", "precondition_failed", "task_in_trash"],
-    members={"index": 0},
+    problems=_REFUSALS,
+    members={code: {"index": 0} for code in _REFUSALS},
 )
 def run_operations(body: dict[str, Any]) -> Any:
     """Run up to 100 operations on tasks, in their order.

@@ -19,7 +19,13 @@ class ChangesQuery(Input):
             "example": EXAMPLE_CURSOR,
         },
     )
-    limit = Integer(1, 1000, in_text=True, load_default=500, metadata={"example": 100})
+    limit = Integer(
+        1,
+        1000,
+        in_text=True,
+        load_default=500,
+        metadata={"description": "How many at once.", "example": 100},
+    )
     wait = Integer(
         0,
         LONGEST_WAIT,

@@ -16,6 +16,13 @@ from taskapi.operations import answers, public
 __all__ = ["blueprint", "build_document"]
 
 _OWN_FILES = Path(__file__).parent / "static"
+_PAGE = (_OWN_FILES / "docs.html").read_text()
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+_MAX_AGE = 3600  # seconds
 _SWAGGER_UI = Path(flask_swagger_ui.__file__).parent / "dist"
 
 blueprint = Blueprint("docs", __name__)
@@ -52,19 +59,14 @@ def get_document() -> Any:
 @public
 @answers(
     200,
-    media={"text/html": (_OWN_FILES / "docs.html").read_text()},
+    media={"text/html": _PAGE},
     headers=["Content-Security-Policy"],
     needs_database=False,
 )
 def show_docs() -> Response:
     """Show Swagger UI, from files of our own and with nothing inline that could be code."""
-    response = _send_file(_OWN_FILES, "docs.html")
-    response.headers["Content-Security-Policy"] = (
-        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
-        "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'"
-    )
-    return response
+    headers = {"Content-Security-Policy": _POLICY, "Cache-Control": f"max-age={_MAX_AGE}"}
+    return Response(_PAGE, headers=headers, mimetype="text/html")
 
 
 @blueprint.get("/docs/<filename>")
@@ -76,4 +78,4 @@ def get_docs_file(filename: str) -> Response:
 
 
 def _send_file(directory: Path, filename: str) -> Response:
-    return send_from_directory(directory, filename, max_age=3600, conditional=False)
+    return send_from_directory(directory, filename, max_age=_MAX_AGE, conditional=False)

@@ -21,7 +21,7 @@ HEADERS: dict[str, dict[str, Any]] = {
         "example": "GET, HEAD, OPTIONS, POST",
     },
     "Cache-Control": {
-        "description": "`no-store`: an answer is for whoever asked.",
+        "description": "`no-store`: an answer is for whoever asked. /docs may be kept for an hour.",
         "schema": {"type": "string"},
         "example": "no-store",
     },

@@ -26,11 +26,11 @@ def example_of_request(view: Callable[..., Any]) -> Any:
 
 
 def example_of_problem(code: str, members: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Show a problem as it is answered; `members` are what this one says besides."""
-    if code == "precondition_failed":
-        members = {"current": example_of(Task()), **(members or {})}
+    """Show a problem as it is answered; `members` are what this one says besides or instead."""
+    current = {"current": example_of(Task())} if code == "precondition_failed" else {}
     status, detail = catalogue()[code]
-    return problem_document(status, code, detail, REQUEST_ID, **(members or {}))
+    problem = problem_document(status, code, detail, REQUEST_ID, **current)
+    return {**problem, **(members or {})}
 
 
 def refusal_of(view: Callable[..., Any], *, names_user: bool) -> dict[str, Any]:

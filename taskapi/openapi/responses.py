@@ -107,8 +107,8 @@ def _problems(
         example: dict[str, Any] = ref("examples", code)
         if code == "validation_failed":
             example = {"value": refusal_of(view, names_user="user_id" in rule.arguments)}
-        elif declared["members"] and code in declared["problems"]:
-            example = {"value": example_of_problem(code, declared["members"])}
+        elif code in declared["members"]:
+            example = {"value": example_of_problem(code, declared["members"][code])}
         examples.setdefault(catalogue()[code][0], {})[code] = example
     for status, some in sorted(examples.items()):
         # What followed from what was there is an answer that is kept.
@@ -171,4 +171,6 @@ def _headers(rule: Rule, names: list[str], status: int = 200) -> dict[str, Any]:
     """Refer to headers, and to those that all answers have."""
     is_counted = rule.rule not in UNLIMITED and status not in _BEFORE_COUNTING
     everywhere = (*_EVERYWHERE, *(_RATE_LIMITS if is_counted else ()))
+    if status == HTTPStatus.REQUEST_URI_TOO_LONG:
+        everywhere = ("X-Request-ID",)  # It is refused before there is a request.
     return {name: ref("headers", name) for name in dict.fromkeys([*names, *everywhere])}

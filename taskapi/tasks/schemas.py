@@ -95,7 +95,13 @@ class Search(Text):
 
 
 class PageQuery(Input):
-    limit = Integer(1, 200, in_text=True, load_default=50, metadata={"example": 20})
+    limit = Integer(
+        1,
+        200,
+        in_text=True,
+        load_default=50,
+        metadata={"description": "How many on a page.", "example": 20},
+    )
     cursor = Text(
         CURSOR_LENGTH,
         shortest=1,
@@ -104,6 +110,10 @@ class PageQuery(Input):
             "example": EXAMPLE_CURSOR,
         },
     )
+
+
+def _time(description: str) -> Time:
+    return Time(metadata={"description": description, "example": EXAMPLE_TIME})
 
 
 class TaskListQuery(PageQuery):
@@ -118,12 +128,12 @@ class TaskListQuery(PageQuery):
             "example": "milk oat",
         }
     )
-    created_after = Time(metadata={"example": EXAMPLE_TIME})
-    created_before = Time(metadata={"example": EXAMPLE_TIME})
-    updated_after = Time(metadata={"example": EXAMPLE_TIME})
-    updated_before = Time(metadata={"example": EXAMPLE_TIME})
-    completed_after = Time(metadata={"example": EXAMPLE_TIME})
-    completed_before = Time(metadata={"example": EXAMPLE_TIME})
+    created_after = _time("Made later than this.")
+    created_before = _time("Made earlier than this.")
+    updated_after = _time("Changed later than this.")
+    updated_before = _time("Changed earlier than this.")
+    completed_after = _time("Completed later than this.")
+    completed_before = _time("Completed earlier than this.")
     sort = Choice(
         SORTS,
         load_default=NEWEST_FIRST,

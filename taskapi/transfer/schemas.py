@@ -11,7 +11,11 @@ from taskapi.tasks.schemas import EXAMPLE_ID, TaskInput
 
 
 class ExportQuery(Input):
-    format = Choice(["json", "csv"], load_default="json", metadata={"example": "csv"})
+    format = Choice(
+        ["json", "csv"],
+        load_default="json",
+        metadata={"description": "What the file is.", "example": "csv"},
+    )
 
 
 class ImportQuery(Input):

@@ -18,6 +18,8 @@ from taskapi.trash.schemas import Trash
 
 blueprint = Blueprint("trash", __name__, url_prefix="/trash")
 
+_NOT_HERE = {"task_not_found": {"detail": service.NOT_HERE}}
+
 
 @blueprint.get("")
 @accepts(query=PageQuery())
@@ -36,7 +38,13 @@ def list_trash(query: dict[str, Any]) -> Any:
 
 @blueprint.post("/<id:task_id>/restore")
 @repeatable
-@answers(200, Task(), headers=["ETag"], problems=["task_not_found", "task_exists"])
+@answers(
+    200,
+    Task(),
+    headers=["ETag"],
+    problems=["task_not_found", "task_exists"],
+    members=_NOT_HERE,
+)
 def restore_task(task_id: str) -> Any:
     """Bring a task back, with its id, as a change that other devices learn of."""
     task = service.restore_task(g.actor, parse_id(task_id, TaskNotFound))
@@ -44,7 +52,7 @@ def restore_task(task_id: str) -> Any:
 
 
 @blueprint.delete("/<id:task_id>")
-@answers(204, problems=["task_not_found"])
+@answers(204, problems=["task_not_found"], members=_NOT_HERE)
 def delete_for_good(task_id: str) -> Any:
     """Delete a task for good."""
     service.delete_for_good(g.actor, parse_id(task_id, TaskNotFound))

@@ -38,7 +38,7 @@ def restore_task(actor: Actor, task_id: str) -> Row:
     except UniqueViolation:
         raise TaskExists from None
     if not restored:
-        raise TaskNotFound(_NOT_HERE)
+        raise TaskNotFound(NOT_HERE)
     log.info("task_restored", user_id=actor.user_id, task_id=task_id)
     return restored[0]
 
@@ -46,7 +46,7 @@ def restore_task(actor: Actor, task_id: str) -> Row:
 def delete_for_good(actor: Actor, task_id: str) -> None:
     """Delete a task out of the trash. Raises `TaskNotFound`."""
     if not execute(_DELETE, {"owner": actor.user_id, "task": task_id}, acting_as=actor):
-        raise TaskNotFound(_NOT_HERE)
+        raise TaskNotFound(NOT_HERE)
     log.info("task_deleted_for_good", user_id=actor.user_id, task_id=task_id)
 
 
@@ -74,7 +74,7 @@ def _restoring() -> ClauseElement:
     return restored.returning(*COLUMNS).add_cte(forgotten.cte("forgotten"))
 
 
-_NOT_HERE: Final = "There is no task with this id in your trash."
+NOT_HERE: Final = "There is no task with this id in your trash."
 _IS_OWN = (TrashedTask.user_id == OWNER, TrashedTask.id == bindparam("task"))
 _FIRST_PAGE = (
     select(*shown(TrashedTask), TrashedTask.deleted_at)
