@@ -21,7 +21,13 @@ NOT_FROM_OUTSIDE = ("internal_error", "busy", "database_not_ready")
 HARMLESS = (
     *("token_missing", "token_invalid", "token_expired", "user_mismatch", "database_unavailable"),
     *("malformed_json", "unsupported_media_type", "length_required", "body_too_large"),
-    *("uri_too_long", "validation_failed", "task_not_found", "session_not_found"),
+    *(
+        "content_encoding_unsupported",
+        "uri_too_long",
+        "validation_failed",
+        "task_not_found",
+        "session_not_found",
+    ),
 )
 """What is refused and changes nothing, so that the next request finds everything as it was."""
 
@@ -216,6 +222,9 @@ _CODES: dict[str, Callable[[Any, Any], requests.Response]] = {
     "user_mismatch": _change(lambda _, request: request.ids.update(user_id=str(uuid4()))),
     "malformed_json": _change(_send(b"{")),
     "unsupported_media_type": _change(_send(b"title: Buy milk", "application/yaml")),
+    "content_encoding_unsupported": _change(
+        lambda _, request: request.headers.update({"Content-Encoding": "gzip"})
+    ),
     "length_required": _change(lambda _, request: setattr(request, "body", iter([b"{}"]))),
     "body_too_large": _change(_make_too_large),
     "uri_too_long": _change(_set("query", q="x" * 9000)),

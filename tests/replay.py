@@ -104,7 +104,7 @@ class Request:
 # What an answer may do without, of the headers that it is documented to have.
 _OPTIONAL = {
     *("Set-Cookie", "Link", "Idempotent-Replayed", "RateLimit", "RateLimit-Policy"),
-    "Allow",
+    *("Allow", "Accept-Encoding"),
 }
 _OF_HTTP = {"Server", "Date", "Connection", "Content-Type", "Content-Length", "Transfer-Encoding"}
 

@@ -1288,11 +1288,6 @@ export interface components {
         UriTooLong: {
             headers: {
                 "X-Request-ID": components["headers"]["X-Request-ID"];
-                "Cache-Control": components["headers"]["Cache-Control"];
-                Vary: components["headers"]["Vary"];
-                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
-                RateLimit: components["headers"]["RateLimit"];
-                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                 [name: string]: unknown;
             };
             content: {
@@ -1326,7 +1321,7 @@ export interface components {
          */
         Allow: string;
         /**
-         * @description `no-store`: an answer is for whoever asked.
+         * @description `no-store`: an answer is for whoever asked. /docs may be kept for an hour.
          * @example no-store
          */
         "Cache-Control": string;
@@ -3196,6 +3191,7 @@ export interface operations {
     tasks_get_tasks: {
         parameters: {
             query?: {
+                /** @description How many on a page. */
                 limit?: number;
                 /** @description The `next_cursor` of the page before. */
                 cursor?: string;
@@ -3203,11 +3199,17 @@ export interface operations {
                 completed?: boolean;
                 /** @description Words in title and description, or their beginnings; case and accents do not count. */
                 q?: string;
+                /** @description Made later than this. */
                 created_after?: string;
+                /** @description Made earlier than this. */
                 created_before?: string;
+                /** @description Changed later than this. */
                 updated_after?: string;
+                /** @description Changed earlier than this. */
                 updated_before?: string;
+                /** @description Completed later than this. */
                 completed_after?: string;
+                /** @description Completed earlier than this. */
                 completed_before?: string;
                 /** @description `-` for descending. Open ones come last by `completed_at`. */
                 sort?: "created_at" | "-created_at" | "updated_at" | "-updated_at" | "completed_at" | "-completed_at" | "title" | "-title" | "order" | "-order";
@@ -4145,6 +4147,7 @@ export interface operations {
             query?: {
                 /** @description The `next` of the answer before; without it all tasks come. */
                 since?: string;
+                /** @description How many at once. */
                 limit?: number;
                 /** @description Seconds to wait for a change while there is none. */
                 wait?: number;
@@ -4240,6 +4243,7 @@ export interface operations {
     transfer_export: {
         parameters: {
             query?: {
+                /** @description What the file is. */
                 format?: "json" | "csv";
             };
             header?: {
@@ -4411,6 +4415,7 @@ export interface operations {
     trash_list_trash: {
         parameters: {
             query?: {
+                /** @description How many on a page. */
                 limit?: number;
                 /** @description The `next_cursor` of the page before. */
                 cursor?: string;
@@ -4547,7 +4552,21 @@ export interface operations {
                 content?: never;
             };
             401: components["responses"]["Unauthorized"];
-            404: components["responses"]["NotFound"];
+            /** @description You have no task with this id. */
+            404: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             411: components["responses"]["LengthRequired"];
             413: components["responses"]["ContentTooLarge"];
             429: components["responses"]["TooManyRequests"];
