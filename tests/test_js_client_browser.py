@@ -1,22 +1,14 @@
 """The JavaScript client in a real browser: a page of a listed origin, and several tabs of it."""
 
-import shutil
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, sync_playwright
+from playwright.sync_api import BrowserContext, Page
 
-from tests.service import ROOT, Service, running_service
+from tests.pages import needs_chromium, running_chromium, serving
+from tests.service import Service, running_service
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-
-pytestmark = [
-    pytest.mark.service,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
-]
+pytestmark = [pytest.mark.service, needs_chromium]
 
 PAGE = """<!doctype html>
 <title>A page</title>
@@ -52,22 +44,12 @@ PAGE = """<!doctype html>
 ACCOUNT = {"email": "ada@example.com", "password": "correct horse battery"}
 
 
-class Pages(SimpleHTTPRequestHandler):
-    def log_message(self, *args: object) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory) -> Iterator[str]:
-    """An origin of its own that serves a page, and the client as it is in the repository."""
     directory = tmp_path_factory.mktemp("pages")
     (directory / "index.html").write_text(PAGE)
-    (directory / "js").symlink_to(ROOT / "clients" / "js")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Pages, directory=str(directory)))
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    yield f"http://localhost:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
+    with serving(directory) as origin:
+        yield origin
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +60,8 @@ def service(tmp_path_factory, origin) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def chromium():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with running_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -1,30 +1,37 @@
 // The change feed: what a copy on this device has missed.
 
-import { sleep } from "./transport.js";
+import { backOff, isOutage, sleep } from "./transport.js";
 
 /**
  * Yield the answers of the feed one after the other: with `wait` for ever, through outages;
  * without it until there is nothing more.
  */
-export async function* followChanges(read, { since, wait, limit }, options = {}) {
+export async function* followChanges(read, { since, wait, limit }, { timeout = 30_000, ...options }) {
   const forEver = wait !== undefined;
-  const patience = forEver ? { retries: Infinity } : {};
-  // An answer may take that much longer than another.
-  if (forEver && options.timeout !== 0) patience.timeout = 1000 * wait + (options.timeout ?? 30_000);
   let reset = false;
   let hasMore = true;
+  let failures = 0;
   while (hasMore || forEver) {
     const query = { since, limit, wait: hasMore ? undefined : wait };
+    // An answer that is waited for may take so much longer.
+    const patience = timeout && query.wait ? timeout + 1000 * wait : timeout;
     let answer;
     try {
-      answer = await read(query, { ...options, ...patience });
+      answer = await read(query, { ...options, timeout: patience });
     } catch (error) {
-      if (error.code !== "sync_reset") throw error;
-      since = undefined;
-      reset = true;
-      hasMore = true;
+      if (error.code === "sync_reset") {
+        since = undefined;
+        reset = true;
+        hasMore = true;
+      } else if (forEver && isOutage(error)) {
+        // Also while the session is refreshed, which has its own, shorter patience.
+        await sleep(1000 * error.retryAfter || backOff(failures++), options.signal);
+      } else {
+        throw error;
+      }
       continue;
     }
+    failures = 0;
     ({ next: since, has_more: hasMore } = answer.data);
     yield { ...answer.data, reset };
     reset = false;

@@ -162,7 +162,7 @@ export class TaskApi extends EventTarget {
 
   // Everything at once, and what has changed
 
-  changes(params = {}, options) {
+  changes(params = {}, options = {}) {
     const read = (query, more) => this.#answer("GET", "/tasks/changes", { query }, more);
     return followChanges(read, params, options);
   }

@@ -47,10 +47,11 @@ export class Transport {
       const done = failure.problem && request.done?.(failure.problem, request.mayBeDone);
       if (done) return done;
       const wait = 1000 * failure.retryAfter || backOff(attempt);
-      const isTooLong = wait > LONGEST_WAIT && retries < Infinity;
-      if (attempt >= retries || isTooLong || !mayRepeat(failure, repeatable)) throw failure;
+      if (attempt >= retries || wait > LONGEST_WAIT || !mayRepeat(failure, repeatable)) {
+        throw failure;
+      }
       request.mayBeDone ||= failure.status !== 429;
-      await sleep(wait * (1 + Math.random() / 4), signal);
+      await sleep(wait, signal);
     }
   }
 
@@ -75,6 +76,11 @@ export class Transport {
       signal?.removeEventListener("abort", abort);
     }
   }
+}
+
+/** Whether it is the service that is away or busy, and not the request that is wrong. */
+export function isOutage(failure) {
+  return failure instanceof NetworkError || AWAY.has(failure.status) || failure.status === 429;
 }
 
 function mayRepeat(failure, repeatable) {
@@ -128,15 +134,19 @@ function parsed(text) {
   }
 }
 
-function backOff(attempt) {
+export function backOff(attempt) {
   return Math.min(FIRST_WAIT * 2 ** attempt, LONGEST_BACK_OFF);
 }
 
-/** Wait; reject as soon as `signal` is aborted. */
+/**
+ * Wait, and up to a quarter longer, so that not all come back at the same moment; reject as soon
+ * as `signal` is aborted.
+ */
 export async function sleep(milliseconds, signal) {
+  const spread = milliseconds * (1 + Math.random() / 4);
   let timer;
   try {
-    await abortable(new Promise((resolve) => (timer = setTimeout(resolve, milliseconds))), signal);
+    await abortable(new Promise((resolve) => (timer = setTimeout(resolve, spread))), signal);
   } finally {
     clearTimeout(timer);
   }
