@@ -1,8 +1,7 @@
-"""Pages of an origin of their own, for the browser to come from."""
+"""Pages of an origin of their own, for a browser to come from."""
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,14 +9,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import pytest
-from playwright.sync_api import Browser, sync_playwright
-
 from tests.service import ROOT
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
 
 class _Pages(SimpleHTTPRequestHandler):
@@ -34,11 +26,3 @@ def serving(directory: Path) -> Iterator[str]:
     yield f"http://localhost:{server.server_address[1]}"
     server.shutdown()
     server.server_close()
-
-
-@contextmanager
-def running_chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()

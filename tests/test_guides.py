@@ -14,12 +14,11 @@ import requests
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.npm import needs_node
-from tests.pages import needs_chromium, running_chromium, serving
+from tests.pages import serving
 from tests.service import ROOT, Caller, Service, running_service
+from tests.web import PASSWORD, needs_chromium, running_browser
 
 pytestmark = pytest.mark.service
-
-PASSWORD = "correct horse battery"
 
 
 def blocks(guide: str, language: str) -> list[str]:
@@ -47,7 +46,7 @@ def service(tmp_path_factory, origin) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def chromium():
-    with running_chromium() as browser:
+    with running_browser() as browser:
         yield browser
 
 
@@ -95,8 +94,6 @@ def test_the_tutorial_is_followed_from_curl_to_the_client(service, tmp_path):
 @needs_chromium
 def test_the_page_of_the_tutorial_works(service, origin, pages, context):
     [page_text] = blocks("tutorial.md", "html")
-    # The client comes with the page here, from the repository.
-    page_text = page_text.replace("http://localhost:8000/js/", "/js/")
     (pages / "tutorial.html").write_text(page_text.replace("http://localhost:8000", service.url))
     page: Page = context.new_page()
     page.goto(f"{origin}/tutorial.html")
@@ -189,7 +186,7 @@ def lines(page: Page) -> list[str]:
 
 
 def shown(page: Page, *expected: str) -> None:
-    expect(page.locator("main")).to_have_text("\n".join(expected))
+    expect(page.locator("main")).to_have_text("\n".join(expected), timeout=30_000)
 
 
 def arrived(page: Page, caller: Caller, *expected: str) -> None:

@@ -24,11 +24,11 @@ pytestmark = [pytest.mark.service, npm.needs_node]
 SECRET = "a secret that the tests sign expired tokens with"
 
 
-def run_node_tests(name: str, service: Service, **environment: str) -> None:
+def run_node_tests(name: str, url: str = "", **environment: str) -> None:
     finished = subprocess.run(
         ["node", "--test", "--test-timeout=60000", "--test-reporter=spec", f"tests/js/{name}"],
         cwd=ROOT,
-        env={**os.environ, "BASE": service.url, "JWT_SECRET_KEY": SECRET, **environment},
+        env={**os.environ, "BASE": url, "JWT_SECRET_KEY": SECRET, **environment},
         capture_output=True,
         text=True,
         timeout=120,
@@ -48,19 +48,19 @@ def service(tmp_path_factory) -> Iterator[Service]:
 
 
 def test_tasks_are_listed_read_and_written(service):
-    run_node_tests("tasks.test.mjs", service)
+    run_node_tests("tasks.test.mjs", service.url)
 
 
 def test_a_session_lasts_as_long_as_its_refresh_token(service):
-    run_node_tests("session.test.mjs", service)
+    run_node_tests("session.test.mjs", service.url)
 
 
 def test_what_was_not_answered_is_sent_again_and_done_once(service):
-    run_node_tests("retries.test.mjs", service)
+    run_node_tests("retries.test.mjs", service.url)
 
 
 def test_a_copy_follows_the_feed(service):
-    run_node_tests("changes.test.mjs", service)
+    run_node_tests("changes.test.mjs", service.url)
 
 
 class Operator:
@@ -118,7 +118,7 @@ def operator(tmp_path) -> Iterator[tuple[Operator, str]]:
 
 def test_what_the_operator_does_is_lived_with(operator):
     whoever, url = operator
-    run_node_tests("operator.test.mjs", whoever.service, OPERATOR=url)
+    run_node_tests("operator.test.mjs", whoever.service.url, OPERATOR=url)
 
 
 def test_the_types_allow_what_is_right_and_refuse_what_is_wrong():
@@ -128,3 +128,8 @@ def test_the_types_allow_what_is_right_and_refuse_what_is_wrong():
 
     compiled = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert compiled.returncode == 0, compiled.stdout
+
+
+def test_the_types_name_what_there_is():
+    npm.install()
+    run_node_tests("types.test.mjs")

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import BrowserContext, Page
 
-from tests.pages import needs_chromium, running_chromium, serving
+from tests.pages import serving
 from tests.service import Service, running_service
+from tests.web import expect_soon, needs_chromium, running_browser
 
 pytestmark = [pytest.mark.service, needs_chromium]
 
@@ -60,7 +61,7 @@ def service(tmp_path_factory, origin) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def chromium():
-    with running_chromium() as browser:
+    with running_browser() as browser:
         yield browser
 
 
@@ -172,6 +173,12 @@ def test_a_page_that_is_offline_says_so_and_goes_on_when_it_is_online(open_page,
     failure = page.evaluate("api.listTasks({}, { retries: 0 }).catch(({ name }) => name)")
     assert failure == "NetworkError"
 
-    page.evaluate("window.created = api.createTask({ title: 'Later' }, { retries: 10 }); 0")
+    # The clock stands still, so that no pause ends by itself.
+    page.clock.install(time=0)
+    page.clock.pause_at(1000)
+    page.evaluate(
+        "api.createTask({ title: 'Later' }).then((task) => { window.created = task; }); 0"
+    )
+    page.evaluate("api.listTasks({}, { retries: 0 }).catch(() => 0)")
     context.set_offline(False)
-    assert page.evaluate("created")["title"] == "Later"
+    expect_soon(lambda: page.evaluate("window.created?.title") == "Later")

@@ -1,6 +1,6 @@
 // The change feed: what a copy on this device has missed.
 
-import { backOff, isOutage, sleep } from "./transport.js";
+import { isOutage, pauseAfter, sleep } from "./transport.js";
 
 /**
  * Yield the answers of the feed one after the other: with `wait` for ever, through outages;
@@ -25,7 +25,8 @@ export async function* followChanges(read, { since, wait, limit }, { timeout = 3
         hasMore = true;
       } else if (forEver && isOutage(error)) {
         // Also while the session is refreshed, which has its own, shorter patience.
-        await sleep(1000 * error.retryAfter || backOff(failures++), options.signal);
+        await pauseAfter(error, failures, options.signal);
+        failures += 1;
       } else {
         throw error;
       }

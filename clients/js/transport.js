@@ -2,8 +2,8 @@
 
 import { NetworkError, ProblemError } from "./errors.js";
 
-const LONGEST_WAIT = 60_000; // milliseconds; whoever is told to wait longer is told so
-const FIRST_WAIT = 400; // doubled each time, where the service does not say how long
+const LONGEST_WAIT = 60; // seconds; whoever is to wait longer is told so
+const FIRST_BACK_OFF = 400; // milliseconds, doubled each time
 const LONGEST_BACK_OFF = 10_000;
 const SAFE_TO_REPEAT = new Set(["GET", "PUT", "PATCH", "DELETE"]);
 // What a service or a proxy before it says while something is away; it may have been done.
@@ -46,12 +46,10 @@ export class Transport {
       }
       const done = failure.problem && request.done?.(failure.problem, request.mayBeDone);
       if (done) return done;
-      const wait = 1000 * failure.retryAfter || backOff(attempt);
-      if (attempt >= retries || wait > LONGEST_WAIT || !mayRepeat(failure, repeatable)) {
-        throw failure;
-      }
+      const isTooLong = failure.retryAfter > LONGEST_WAIT;
+      if (attempt >= retries || isTooLong || !mayRepeat(failure, repeatable)) throw failure;
       request.mayBeDone ||= failure.status !== 429;
-      await sleep(wait, signal);
+      await pauseAfter(failure, attempt, signal);
     }
   }
 
@@ -134,21 +132,33 @@ function parsed(text) {
   }
 }
 
-export function backOff(attempt) {
-  return Math.min(FIRST_WAIT * 2 ** attempt, LONGEST_BACK_OFF);
+/**
+ * Wait for as long as the service has said; otherwise longer each time, and at most until this
+ * device is online again.
+ */
+export function pauseAfter(failure, attempt, signal) {
+  if (failure.retryAfter) return sleep(1000 * failure.retryAfter, signal);
+  return sleep(Math.min(FIRST_BACK_OFF * 2 ** attempt, LONGEST_BACK_OFF), signal, "online");
 }
 
 /**
  * Wait, and up to a quarter longer, so that not all come back at the same moment; reject as soon
- * as `signal` is aborted.
+ * as `signal` is aborted. An event of the page may end it.
  */
-export async function sleep(milliseconds, signal) {
+export async function sleep(milliseconds, signal, event) {
   const spread = milliseconds * (1 + Math.random() / 4);
   let timer;
+  let wake;
+  const slept = new Promise((resolve) => {
+    wake = resolve;
+    timer = setTimeout(wake, spread);
+    if (event) globalThis.addEventListener?.(event, wake);
+  });
   try {
-    await abortable(new Promise((resolve) => (timer = setTimeout(resolve, spread))), signal);
+    await abortable(slept, signal);
   } finally {
     clearTimeout(timer);
+    if (event) globalThis.removeEventListener?.(event, wake);
   }
 }
 
