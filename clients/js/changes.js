@@ -1,6 +1,7 @@
 // The change feed: what a copy on this device has missed.
 
-import { isOutage, pauseAfter, sleep } from "./transport.js";
+import { isOutage, pauseAfter } from "./transport.js";
+import { sleep } from "./waiting.js";
 
 /**
  * Yield the answers of the feed one after the other: with `wait` for ever, through outages;

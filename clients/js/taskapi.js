@@ -3,17 +3,10 @@
 import { NetworkError, ProblemError } from "./errors.js";
 import { followChanges } from "./changes.js";
 import { newId } from "./ids.js";
-import {
-  condition,
-  idOf,
-  isGone,
-  isOver,
-  isWritten,
-  json,
-  mediaOf,
-} from "./requests.js";
+import { condition, idOf, isGone, isOver, isWritten, json, mediaOf } from "./requests.js";
 import { OutsideSession, Session } from "./session.js";
-import { Transport, abortable } from "./transport.js";
+import { Transport } from "./transport.js";
+import { abortable } from "./waiting.js";
 
 export { NetworkError, ProblemError, newId };
 

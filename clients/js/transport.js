@@ -1,6 +1,7 @@
 // One request, tried as often as it makes sense.
 
 import { NetworkError, ProblemError } from "./errors.js";
+import { onAbort, sleep } from "./waiting.js";
 
 const LONGEST_WAIT = 60; // seconds; whoever is to wait longer is told so
 const FIRST_BACK_OFF = 400; // milliseconds, doubled each time
@@ -16,8 +17,8 @@ export class Transport {
   #timeout;
 
   constructor({ baseUrl = "", fetch, retries = 3, timeout = 30_000 }) {
-    if (!baseUrl && typeof location === "undefined") {
-      throw new TypeError('Outside of a page name the service: new TaskApi({ baseUrl: "…" }).');
+    if (!URL.canParse(baseUrl, globalThis.location?.href)) {
+      throw new TypeError('Say where the service is: new TaskApi({ baseUrl: "https://…" }).');
     }
     this.base = String(baseUrl).replace(/\/+$/, "");
     // Looked up when it is called, so that what replaces it later is used.
@@ -59,10 +60,9 @@ export class Transport {
     const url = this.base + path + written(query);
     const controller = new AbortController();
     const init = { method, headers: new Headers(headers), body, credentials, keepalive };
-    const abort = () => controller.abort(signal.reason);
     const late = () => controller.abort(new DOMException("No answer in time.", "TimeoutError"));
     const timer = timeout ? setTimeout(late, timeout) : undefined;
-    signal?.addEventListener("abort", abort);
+    const forget = onAbort(signal, () => controller.abort(signal.reason));
     try {
       const response = await this.#fetch(url, { ...init, signal: controller.signal });
       if (!response.ok) throw await readProblem(response);
@@ -71,7 +71,7 @@ export class Transport {
       throw error instanceof ProblemError ? error : new NetworkError(error);
     } finally {
       clearTimeout(timer);
-      signal?.removeEventListener("abort", abort);
+      forget();
     }
   }
 }
@@ -139,42 +139,4 @@ function parsed(text) {
 export function pauseAfter(failure, attempt, signal) {
   if (failure.retryAfter) return sleep(1000 * failure.retryAfter, signal);
   return sleep(Math.min(FIRST_BACK_OFF * 2 ** attempt, LONGEST_BACK_OFF), signal, "online");
-}
-
-/**
- * Wait, and up to a quarter longer, so that not all come back at the same moment; reject as soon
- * as `signal` is aborted. An event of the page may end it.
- */
-export async function sleep(milliseconds, signal, event) {
-  const spread = milliseconds * (1 + Math.random() / 4);
-  let timer;
-  let wake;
-  const slept = new Promise((resolve) => {
-    wake = resolve;
-    timer = setTimeout(wake, spread);
-    if (event) globalThis.addEventListener?.(event, wake);
-  });
-  try {
-    await abortable(slept, signal);
-  } finally {
-    clearTimeout(timer);
-    if (event) globalThis.removeEventListener?.(event, wake);
-  }
-}
-
-/** What `promise` comes to, or a rejection as soon as `signal` is aborted. */
-export async function abortable(promise, signal) {
-  if (!signal) return promise;
-  promise.catch(() => {}); // Where it is not waited for any more, its failure is nobody's.
-  signal.throwIfAborted();
-  let abort;
-  const aborted = new Promise((_, reject) => {
-    abort = () => reject(signal.reason);
-    signal.addEventListener("abort", abort);
-  });
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener("abort", abort);
-  }
 }

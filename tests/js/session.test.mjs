@@ -158,7 +158,9 @@ test("an issuer outside is asked for another token when its last one has expired
 });
 
 test("without the address of the service there is an error that says so", () => {
-  assert.throws(() => new TaskApi(), /name the service: new TaskApi\(\{ baseUrl/);
+  for (const options of [undefined, { baseUrl: "no address" }]) {
+    assert.throws(() => new TaskApi(options), /Say where the service is/);
+  }
 });
 async function rawToken(path, account) {
   const headers = { "Content-Type": "application/json" };

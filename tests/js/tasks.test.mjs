@@ -160,6 +160,16 @@ test("all tasks leave as a file and come back, of whatever kind", async () => {
   });
 });
 
+test("a hundred requests may share one signal", async () => {
+  const warnings = [];
+  process.on("warning", (warning) => warnings.push(warning));
+  const api = await newcomer();
+  const { signal } = new AbortController();
+
+  await Promise.all(Array.from({ length: 100 }, () => api.listTasks({}, { signal })));
+  assert.deepEqual(warnings, []);
+});
+
 test("ids that are made here are unique and in the order of their making", async () => {
   const ids = Array.from({ length: 10_000 }, newId);
 
