@@ -7,13 +7,14 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
-from tests.service import ROOT, Caller, Service
+from tests.service import ROOT, Caller
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 SCREENSHOTS = ROOT / "var" / "screenshots"
@@ -22,7 +23,7 @@ PASSWORD = "correct horse battery"
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
 # The service and the tests share the machine with other tests; nothing is decided by it.
-expect.set_options(timeout=5_000)
+expect.set_options(timeout=8_000)
 
 _numbers = count(1)
 
@@ -40,7 +41,7 @@ class Visitor:
 
     def __init__(self, browser: Browser, url: str, **settings: Any) -> None:
         self.context: BrowserContext = browser.new_context(**settings)
-        self.context.set_default_timeout(5_000)
+        self.context.set_default_timeout(8_000)
         self.url = url
         self.email = f"visitor{next(_numbers)}@example.com"
         self.faults: list[str] = []
@@ -133,11 +134,15 @@ def expect_soon(is_true: Callable[[], object]) -> None:
 class Api:
     """The same account, without the page: another device of its owner."""
 
-    def __init__(self, service: Service, visitor: Visitor) -> None:
-        self._caller = Caller(service, visitor.email)
+    def __init__(self, service: Any, visitor: Visitor) -> None:
+        self._log_in = partial(Caller, service, visitor.email)
+        self._caller = self._log_in()
 
     def ask(self, method: str, path: str, json: Any = None, status: int = 200) -> Any:
         answer = self._caller.call(method, path, json=json)
+        if answer.status_code == 401:
+            self._caller = self._log_in()
+            answer = self._caller.call(method, path, json=json)
         assert answer.status_code == status, answer.text
         return answer.json() if answer.content else None
 

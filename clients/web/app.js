@@ -30,7 +30,7 @@ const account = new Account(api, { onSignOut: signOut, onRename: showUser });
 
 /** What is there while somebody is signed in. */
 let desk = null;
-let bannerTimer;
+let bannerTimer = null;
 
 api.addEventListener("signout", ({ detail: { problem } }) => {
   const waiting = desk?.outbox.waiting ?? 0;
@@ -80,6 +80,7 @@ function start(user) {
   const actions = new Actions(store, sync);
   const list = new List({ store, outbox, actions, onDraw: drawAround });
   desk = { outbox, store, sync, actions, list, moving: new Moving({ list, actions }) };
+  sync.addEventListener("stuck", drawBanner);
   sync.addEventListener("refused", tellRefusal);
   sync.addEventListener("conflict", tellConflict);
   showUser(user);
@@ -176,19 +177,23 @@ function emptiness(isSought, counts) {
 }
 
 function drawBanner() {
-  clearTimeout(bannerTimer);
   const banner = $("banner");
-  if (connection.isUp || !desk) {
+  if (!desk || (connection.isUp && !desk.sync.isStuck)) {
+    clearTimeout(bannerTimer);
+    bannerTimer = null;
     banner.textContent = "";
-    return;
+  } else if (banner.textContent) {
+    tellOutage();
+  } else {
+    bannerTimer ??= setTimeout(tellOutage, BANNER_AFTER);
   }
-  const tell = () => {
-    const { waiting } = desk?.outbox ?? { waiting: 0 };
-    const where = navigator.onLine ? "The service cannot be reached" : "You are offline";
-    banner.textContent = waiting ? `${where} – ${counted(waiting)} waiting` : `${where} – you can go on`;
-  };
-  if (banner.textContent) tell();
-  else bannerTimer = setTimeout(tell, BANNER_AFTER);
+}
+
+function tellOutage() {
+  if (!desk) return;
+  const { waiting } = desk.outbox;
+  const where = navigator.onLine ? "The service cannot be reached" : "You are offline";
+  $("banner").textContent = waiting ? `${where} – ${counted(waiting)} waiting` : `${where} – you can go on`;
 }
 
 function tellRefusal({ detail: { write, error } }) {

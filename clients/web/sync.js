@@ -11,8 +11,10 @@ const PAUSE = 1000; // milliseconds, until what failed is sent again
 const TAKEOVER = 5000;
 const TRIES = 5; // of a write at which the service fails, though it is there
 
-/** Tells `refused` and `conflict`, with the write and what the service said. */
+/** Tells `refused` and `conflict`, with the write and what the service said; and `stuck`. */
 export class Sync extends EventTarget {
+  /** Whether what was to be sent last could not be. */
+  isStuck = false;
   #api;
   #store;
   #outbox;
@@ -139,6 +141,8 @@ export class Sync extends EventTarget {
       await this.#connection.whenUp(signal);
       // One tab at a time, so that all is sent in the order in which it was written.
       const pause = await inTurn(`${this.#name}.outbox`, signal, () => this.#empty(signal));
+      this.isStuck = pause > 0;
+      this.dispatchEvent(new Event("stuck"));
       await until(signal, (resolve) => {
         this.#wake = resolve;
         if (pause) setTimeout(resolve, pause);
