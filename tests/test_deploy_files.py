@@ -298,6 +298,27 @@ def values_of(name):
     return [value for found, value in instructions() if found == name]
 
 
+HADOLINT = Path(sys.executable).parent / "hadolint"
+
+
+@pytest.mark.skipif(not HADOLINT.exists(), reason="hadolint comes for Linux on x86-64 alone")
+def test_hadolint_finds_nothing_in_the_dockerfile():
+    linted = subprocess.run(
+        [HADOLINT, DEPLOY / "Dockerfile"], capture_output=True, text=True, check=False
+    )
+
+    assert (linted.returncode, linted.stdout) == (0, "")
+
+
+def test_the_compose_file_is_one_by_the_schema_of_compose():
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    checked = subprocess.run(
+        [*command, DEPLOY / "compose.yaml"], capture_output=True, text=True, check=False
+    )
+
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
 def test_the_image_is_small_pinned_and_nobodys():
     assert all(re.fullmatch(r"python:3\.11-slim-\w+( AS \w+)?", one) for one in values_of("FROM"))
     assert len(values_of("FROM")) == 2

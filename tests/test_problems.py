@@ -101,11 +101,6 @@ def test_a_fault_of_ours_shows_nothing_of_its_inside(alice, monkeypatch):
     assert "secret" not in response.text
 
 
-def test_what_is_answered_privately_is_not_kept_by_caches(alice):
-    assert alice.get("/tasks").headers["Cache-Control"] == "no-store"
-    assert alice.get("/nowhere").headers["Cache-Control"] == "no-store"
-
-
 def test_every_code_has_a_status_and_a_sentence():
     for code, (status, sentence) in catalogue().items():
         assert re.fullmatch(r"[a-z_]+", code)
