@@ -7,7 +7,8 @@ import { sleep } from "./waiting.js";
  * Yield the answers of the feed one after the other: with `wait` for ever, through outages;
  * without it until there is nothing more.
  */
-export async function* followChanges(read, { since, wait, limit }, { timeout = 30_000, ...options }) {
+export async function* followChanges(read, { since, wait, limit }, options) {
+  const { timeout = 30_000 } = options;
   const forEver = wait !== undefined;
   let reset = false;
   let hasMore = true;

@@ -4,7 +4,8 @@
 import type { components, paths } from "./openapi.js";
 
 type Schemas = components["schemas"];
-type Sent<Input> = Pick<Input, Extract<keyof Input, "title" | "description" | "completed" | "order">>;
+type Writable = "title" | "description" | "completed" | "order";
+type Sent<Input> = Pick<Input, Extract<keyof Input, Writable>>;
 /** Times may be given as a `Date`. */
 type WithDates<Params> = {
   [Name in keyof Params]: Name extends `${string}_after` | `${string}_before`

@@ -13,8 +13,8 @@ async function operator(action) {
 
 test("a limit that was reached is waited for", async () => {
   const api = await newcomer();
-  const creating = Array.from({ length: 30 }, (_, number) => api.createTask({ title: `${number}` }));
-  await Promise.all(creating);
+  const numbers = Array.from({ length: 30 }, (_, number) => number);
+  await Promise.all(numbers.map((number) => api.createTask({ title: `${number}` })));
 
   assert.equal((await titlesOf(api.tasks())).length, 30);
   assert.ok((await countOf("POST", "/tasks", 429)) > 0);

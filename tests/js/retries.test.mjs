@@ -100,7 +100,7 @@ describe("a request", { concurrency: true }, () => {
     assert.equal(proxy.requests.length, 5);
   });
 
-  tested("when all tries have failed the error says so, and nothing is tried after it", async (api, proxy) => {
+  tested("when all tries have failed there is an error, and no further try", async (api, proxy) => {
     proxy.loseAnswers(/^GET /, Infinity);
     const trying = api.listTasks({}, { retries: 1 });
     await assert.rejects(trying, { name: "NetworkError", message: /cannot be reached/ });
@@ -134,7 +134,7 @@ describe("a request", { concurrency: true }, () => {
     await assert.rejects(api.listTasks({}, { retries: 0 }), { name: "NetworkError" });
   });
 
-  tested("an answer is waited for as long as it says, or the error says how long", async (api, proxy) => {
+  tested("a wait is as long as the answer says, or the error says how long", async (api, proxy) => {
     const away = (seconds) =>
       `HTTP/1.1 503 Away\r\nRetry-After: ${seconds}\r\nContent-Length: 0\r\n\r\n`;
     proxy.replaceAnswer(/^GET /, away(1));

@@ -34,7 +34,8 @@ export async function use(signal: AbortSignal): Promise<void> {
   await api.deleteTask(task, { permanent: true, timeout: 1000 });
   console.log(neighbours);
 
-  for await (const { title, completed_at } of api.tasks({ sort: "-title", created_after: new Date() })) {
+  const params = { sort: "-title", created_after: new Date() } as const;
+  for await (const { title, completed_at } of api.tasks(params)) {
     console.log(title.length, completed_at?.slice(0, 10));
   }
   for await (const { deleted_at } of api.trash({ limit: 10 })) console.log(deleted_at.slice(0, 10));
