@@ -6,7 +6,7 @@ BIN = .venv/bin
 INSTALLED = .venv/installed
 
 .DEFAULT_GOAL = help
-.PHONY: help install run test fuzz faults faults-quick bench bench-quick bench-scale login-timing check openapi errors postman client format migrate lock
+.PHONY: help install run test browsers fuzz faults faults-quick bench bench-quick bench-scale login-timing check openapi errors postman client format migrate lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,9 @@ run: $(INSTALLED) ## start PostgreSQL, migrate, serve; Ctrl-C stops all of it
 
 test: $(INSTALLED) ## run the tests on a real PostgreSQL (TEST_DATABASE_URL names another)
 	@exec $(BIN)/pytest --numprocesses 3 --dist loadfile -m "not faults" $(ARGS)
+
+browsers: $(INSTALLED) $(NPM) ## look at the web page in Chromium at length; screenshots are in var/screenshots
+	@AT_LENGTH=1 exec $(BIN)/pytest tests/test_web_page.py tests/test_web_origins.py tests/test_web_outages.py tests/test_web_texts.py tests/test_web_accessibility.py $(ARGS)
 
 fuzz: $(INSTALLED) ## search for faults at length: thousands of made-up requests and of tasks
 	@AT_LENGTH=1 exec $(BIN)/pytest tests/test_openapi_conformance.py tests/test_openapi_stateful.py tests/test_end_to_end.py tests/test_model.py -rP $(ARGS)

@@ -12,7 +12,7 @@ from taskapi.operations import public
 
 _CLIENTS: Final = Path(__file__).parent.parent / "clients"
 _SERVED: Final = frozenset({".css", ".html", ".js", ".svg"})
-_POLICY: Final = (
+POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     # Where text is to become markup, the browser refuses: nothing in the page may do that.
@@ -35,7 +35,7 @@ def redirect_to_page() -> Any:
 def get_page_file(filename: str) -> Response:
     """Answer a file of the page."""
     response = _send_file("web", filename)
-    response.headers["Content-Security-Policy"] = _POLICY
+    response.headers["Content-Security-Policy"] = POLICY
     return response
 
 

@@ -180,7 +180,7 @@ def test_answers_beside_tokens_are_not_compressed(nginx, bearer):
     assert "Content-Encoding" not in answer.headers
 
 
-@pytest.mark.parametrize("path", ["/health/live", "/docs", "/tasks"])
+@pytest.mark.parametrize("path", ["/health/live", "/docs", "/tasks", "/app/", "/js/taskapi.js"])
 def test_no_header_comes_twice(nginx, path):
     headers = nginx.ask("GET", path).headers
 

@@ -340,3 +340,30 @@ def test_the_name_and_the_password_are_changed(visitor):
     tab.get_by_role("button", name="Sign out", exact=True).click()
     visitor.logs_in("another horse battery")
     visitor.sees_list()
+
+
+def test_ten_thousand_tasks_are_one_list(visitor, service):
+    tab = visitor.tab
+    api = Api(service, visitor)
+    words = ["milk", "train", "garden", "letter"]
+    tasks = [{"title": f"{words[n % 4]} {n}", "order": n * 100} for n in range(10_000)]
+    report = api.ask("POST", "/tasks/import", tasks)
+    assert report["created"] == 10_000
+
+    tab.reload()
+    visitor.sees_list()
+    expect(tab.locator("[data-filter=all] .count")).to_have_text("10,000")
+    assert visitor.titles()[:2] == ["milk 0", "train 1"]
+    assert len(visitor.titles()) < 200
+    tab.get_by_label("Search your tasks").fill("letter 9999")
+    visitor.sees("letter 9999")
+    visitor.completes("letter 9999")
+    tab.get_by_role("link", name="Done").click()
+    visitor.sees("letter 9999")
+    tab.get_by_role("link", name="All").click()
+    tab.get_by_label("Search your tasks").fill("")
+    # More rows are drawn as one scrolls; the last one is reached by keyboard at once.
+    visitor.row("milk 0").get_by_role("button", name="Move").press("End")
+    expect(visitor.row("milk 0")).to_be_in_viewport()
+    expect(tab.locator("#announcer")).to_contain_text("number 10000 of 10000")
+    expect_soon(lambda: api.find("milk 0", sort="-order")["order"] > 9999 * 100)

@@ -23,7 +23,7 @@ PASSWORD = "correct horse battery"
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
 # The service and the tests share the machine with other tests; nothing is decided by it.
-expect.set_options(timeout=8_000)
+expect.set_options(timeout=20_000)
 
 _numbers = count(1)
 
@@ -41,7 +41,7 @@ class Visitor:
 
     def __init__(self, browser: Browser, url: str, **settings: Any) -> None:
         self.context: BrowserContext = browser.new_context(**settings)
-        self.context.set_default_timeout(8_000)
+        self.context.set_default_timeout(20_000)
         self.url = url
         self.email = f"visitor{next(_numbers)}@example.com"
         self.faults: list[str] = []
@@ -146,10 +146,10 @@ class Api:
         assert answer.status_code == status, answer.text
         return answer.json() if answer.content else None
 
-    def tasks(self) -> list[dict[str, Any]]:
-        tasks: list[dict[str, Any]] = self.ask("GET", "/tasks?sort=order&limit=200")["tasks"]
+    def tasks(self, sort: str = "order") -> list[dict[str, Any]]:
+        tasks: list[dict[str, Any]] = self.ask("GET", f"/tasks?sort={sort}&limit=200")["tasks"]
         return tasks
 
-    def find(self, title: str) -> dict[str, Any]:
-        [task] = [task for task in self.tasks() if task["title"] == title]
+    def find(self, title: str, sort: str = "order") -> dict[str, Any]:
+        [task] = [task for task in self.tasks(sort) if task["title"] == title]
         return task

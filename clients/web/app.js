@@ -7,7 +7,7 @@ import { Connection } from "./connection.js";
 import { Gate } from "./gate.js";
 import { List } from "./list.js";
 import { Moving } from "./moving.js";
-import { clearToasts, confirm, quoted, reasonOf, toast } from "./notices.js";
+import { announce, clearToasts, confirm, quoted, reasonOf, toast } from "./notices.js";
 import { Outbox } from "./outbox.js";
 import { Store } from "./store.js";
 import { Sync } from "./sync.js";
@@ -204,10 +204,9 @@ function tellRefusal({ detail: { write, error } }) {
 }
 
 function tellConflict({ detail: { write, error } }) {
-  toast(`${quoted(error.current.title)} was changed elsewhere; both texts stand beside it.`, {
-    action: "Show",
-    run: () => desk?.list.reveal(write.id),
-  });
+  const text = `${quoted(error.current.title)} was changed elsewhere; both texts stand below it.`;
+  if (desk.list.isInSight(write.id)) announce(text);
+  else toast(text, { action: "Show", run: () => desk?.list.reveal(write.id) });
 }
 
 function counted(changes) {

@@ -3,7 +3,7 @@
 import { Row } from "./row.js";
 
 const FIRST_ROWS = 80;
-const MORE_ROWS = 160;
+const MORE_ROWS = 160; // and half of what there is, so that the end is not far
 
 const element = document.getElementById("tasks");
 const more = document.getElementById("more");
@@ -27,9 +27,8 @@ export class List {
     this.#actions = actions;
     this.#onDraw = onDraw;
     store.addEventListener("change", () => this.draw());
-    this.#observer = new IntersectionObserver(([entry]) => entry.isIntersecting && this.#grow(), {
-      rootMargin: "1500px",
-    });
+    const onSight = (entries) => entries.at(-1).isIntersecting && this.#grow();
+    this.#observer = new IntersectionObserver(onSight, { rootMargin: "1500px" });
     this.#observer.observe(more);
     element.replaceChildren();
   }
@@ -75,6 +74,11 @@ export class List {
     this.#rows.get(id)?.element.scrollIntoView({ block: "nearest" });
   }
 
+  isInSight(id) {
+    const { bottom, top } = this.#rows.get(id)?.element.getBoundingClientRect() ?? {};
+    return bottom > 0 && top < innerHeight;
+  }
+
   stop() {
     this.#observer.disconnect();
     this.#rows.clear();
@@ -93,7 +97,7 @@ export class List {
 
   #grow() {
     if (more.hidden) return;
-    this.#limit += MORE_ROWS;
+    this.#limit += MORE_ROWS + Math.floor(this.#limit / 2);
     this.drawNow();
     // Whether there is still room is told only when it changes.
     this.#observer.unobserve(more);
