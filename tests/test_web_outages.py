@@ -6,6 +6,7 @@ Access tokens live for two seconds here, so they expire in the middle of everyth
 import re
 import time
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import pytest
 from playwright.sync_api import expect
@@ -21,7 +22,7 @@ class Restartable:
 
     def __init__(self, directory):
         self.directory = directory
-        self.settings = {"PORT": str(free_port()), "ACCESS_TOKEN_LIFETIME": "2"}
+        self.settings: dict[str, Any] = {"PORT": str(free_port()), "ACCESS_TOKEN_LIFETIME": "2"}
         self.url = f"http://localhost:{self.settings['PORT']}"
         self.log = directory / "service.log"
         self._running = ExitStack()
