@@ -1,5 +1,6 @@
 """The service behind a real nginx with deploy/nginx.conf, as clients and attackers meet it."""
 
+import gzip
 import re
 import ssl
 import time
@@ -244,6 +245,17 @@ def test_a_body_in_chunks_is_passed_on_whole(nginx, bearer):
 
     assert (answer.status, answer.json()["title"]) == (201, "Buy milk")
     assert_problem(too_long, 413, "body_too_large")
+
+
+def test_what_would_unpack_into_fifty_megabytes_is_not_unpacked(nginx, bearer):
+    bomb = gzip.compress(b" " * 50_000_000)
+    packed = {**bearer, "Content-Type": "application/json", "Content-Encoding": "gzip"}
+
+    refused = nginx.ask("POST", "/tasks", bomb, packed)
+
+    assert len(bomb) < BODY_LIMIT
+    assert_problem(refused, 415, "content_encoding_unsupported")
+    assert refused.headers["Accept-Encoding"] == "identity"
 
 
 def test_a_request_line_passes_up_to_the_services_limit(nginx, bearer):

@@ -31,7 +31,7 @@ from tests.test_worker import needs_epoll
 
 pytestmark = pytest.mark.service
 
-TIMES = 20 if os.environ.get("AT_LENGTH") else 3
+TIMES = 20 if os.environ.get("AT_LENGTH") else 2
 CLIENTS = 6
 
 
