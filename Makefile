@@ -38,7 +38,7 @@ test: $(INSTALLED) ## run the tests on a real PostgreSQL (TEST_DATABASE_URL name
 	@exec $(BIN)/pytest --numprocesses 3 --dist loadfile -m "not faults" $(ARGS)
 
 browsers: $(INSTALLED) $(NPM) ## look at the web page in Chromium at length; screenshots are in var/screenshots
-	@AT_LENGTH=1 exec $(BIN)/pytest tests/test_web_page.py tests/test_web_origins.py tests/test_web_outages.py tests/test_web_texts.py tests/test_web_accessibility.py $(ARGS)
+	@AT_LENGTH=1 exec $(BIN)/pytest tests/test_web_*.py $(ARGS)
 
 fuzz: $(INSTALLED) ## search for faults at length: thousands of made-up requests and of tasks
 	@AT_LENGTH=1 exec $(BIN)/pytest tests/test_openapi_conformance.py tests/test_openapi_stateful.py tests/test_end_to_end.py tests/test_model.py -rP $(ARGS)
