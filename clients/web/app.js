@@ -192,7 +192,8 @@ function drawBanner() {
 function tellOutage() {
   if (!desk) return;
   const { waiting } = desk.outbox;
-  const where = navigator.onLine ? "The service cannot be reached" : "You are offline";
+  const away = navigator.onLine ? "The service cannot be reached" : "You are offline";
+  const where = connection.isUp ? "The service is busy" : away;
   $("banner").textContent = waiting ? `${where} – ${counted(waiting)} waiting` : `${where} – you can go on`;
 }
 
