@@ -172,9 +172,8 @@ class EpollWorker(PortableWorker):
             self.nr_conns -= 1
             conn.close()
 
-    def _close(self, conn: TConn) -> None:
+    def _uncount(self) -> None:
         self.nr_conns -= 1
-        conn.close(graceful=True)
 
     def _await(self, conn: TConn, watch: Callable[[int, int], None]) -> None:
         conn.set_timeout()
@@ -231,7 +230,9 @@ class EpollWorker(PortableWorker):
             # Where an answer broke off, the socket is closed, and so in no epoll any more.
             if conn.sock.fileno() >= 0:
                 self._epoll.unregister(conn.sock.fileno())
-            self.method_queue.defer(self._close, conn)  # Where connections are counted.
+                # Here, since it waits for the client to close too, and the main thread accepts.
+                conn.close(graceful=True)
+            self.method_queue.defer(self._uncount)  # Where connections are counted.
 
     def _tell_aborted(self, error: BaseException) -> None:
         log.error("request_aborted", error=type(error).__name__)  # A trace may quote it.

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 
@@ -84,6 +85,20 @@ def test_who_says_nothing_keeps_nobody_waiting(service):
     assert time.monotonic() - started < 20
 
 
+@needs_epoll
+def test_who_does_not_hang_up_keeps_nobody_waiting(service):
+    closing = [connect(service) for _ in range(3)]  # And a fourth thread is left.
+    for connection in closing:
+        connection.sendall(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    for connection in closing:
+        read_answers(connection, 1)
+    try:
+        assert requests.get(f"{service.url}/health/live", timeout=4).status_code == 200
+    finally:
+        for connection in closing:
+            connection.close()
+
+
 def test_more_idle_connections_than_are_kept_shut_nobody_out(tmp_path):
     arguments = "--worker-connections 20"
     with running_service(tmp_path, THREADS="4", GUNICORN_CMD_ARGS=arguments) as service:
@@ -106,7 +121,7 @@ def breaking_app(environ, start_response):
 
 
 @needs_epoll
-def test_answers_that_break_off_cost_no_thread():
+def test_answers_that_break_off_cost_neither_a_thread_nor_the_process():
     port = free_port()
     options = ["--bind", f"127.0.0.1:{port}", "--threads", "2", "--config", "/dev/null"]
     app = ["--worker-class", "taskapi.worker.EpollWorker", "tests.test_worker:breaking_app"]
@@ -120,10 +135,12 @@ def test_answers_that_break_off_cost_no_thread():
     try:
         url = f"http://127.0.0.1:{port}"
         Service(process, port, Path("/dev/null")).wait_until("/whole", 200)
+        workers = psutil.Process(process.pid).children()
         for _ in range(6):
             with pytest.raises(requests.RequestException):
                 requests.get(f"{url}/broken", timeout=5)
         assert requests.get(f"{url}/whole", timeout=5).text == "0123456789" * 2
+        assert psutil.Process(process.pid).children() == workers
     finally:
         process.terminate()
         process.wait(20)
