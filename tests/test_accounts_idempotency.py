@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from taskapi.auth import passwords
 from taskapi.idempotency import is_repeatable
 from tests.people import PASSWORD, assert_problem, assert_refused_field, bearer
 
@@ -199,6 +200,23 @@ def test_changing_the_password_again_with_its_key_is_not_refused(client, alice):
     assert first.status_code == 204
     assert_same_answer(again, first)
     assert client.post("/auth/login", json={**ALICE, "password": OTHER}).status_code == 200
+
+
+def test_a_change_that_is_overtaken_by_itself_is_to_be_asked_for_again(client, alice, monkeypatch):
+    body = {"current_password": PASSWORD, "new_password": OTHER}
+    hash_password = passwords.hash_password
+
+    def hash_and_be_overtaken(password):
+        monkeypatch.setattr(passwords, "hash_password", hash_password)
+        assert send(client, "password", body, alice.token).status_code == 204
+        return hash_password(password)
+
+    monkeypatch.setattr(passwords, "hash_password", hash_and_be_overtaken)
+
+    overtaken = send(client, "password", body, alice.token)
+
+    assert_problem(overtaken, 409, "idempotency_key_in_use")
+    assert send(client, "password", body, alice.token).status_code == 204
 
 
 def test_one_key_for_two_passwords_is_refused(client, alice):

@@ -18,6 +18,7 @@ from taskapi.database import SYSTEM, Actor, Row, execute, transaction
 from taskapi.exceptions import (
     CredentialsInvalid,
     EmailTaken,
+    IdempotencyKeyInUse,
     IdempotencyKeyReused,
     PasswordWrong,
     SessionEnded,
@@ -118,7 +119,7 @@ def change_password(
 ) -> None:
     """Replace the password and end every other session.
 
-    Raises `PasswordWrong`, `TooManyAttempts`.
+    Raises `PasswordWrong`, `TooManyAttempts`, `IdempotencyKeyInUse`, `IdempotencyKeyReused`.
     """
     with keyed.transaction(acting_as=SYSTEM):
         is_done = keyed.find(actor.user_id) is not None
@@ -132,6 +133,8 @@ def change_password(
     mine = _confirm(actor, client, current_password)
     password_hash = passwords.hash_password(new_password)
     with transaction(acting_as=SYSTEM):
+        if keyed.find(actor.user_id) is not None:
+            raise IdempotencyKeyInUse  # Done at this very moment; by which password, is asked anew.
         statement = update(User).where(*mine).values(password_hash=password_hash)
         if not execute(statement.returning(User.id), acting_as=SYSTEM):
             raise SessionEnded
