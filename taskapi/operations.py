@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import orjson
 from flask import request
 from marshmallow import Schema, ValidationError
-from werkzeug.exceptions import UnsupportedMediaType
+from werkzeug.exceptions import ClientDisconnected, UnsupportedMediaType
 
 from taskapi.config import BODY_LIMIT
 from taskapi.exceptions import BodyEncoded, MalformedJSON, ValidationFailed
@@ -138,7 +138,7 @@ def accepts(
                 _refuse_encoded()
                 if request.mimetype not in upload:
                     raise UnsupportedMediaType
-                path |= {"body": request.get_data(cache=False), "media": request.mimetype}
+                path |= {"body": _read_body(), "media": request.mimetype}
             return view(**path)
 
         validated.accepts = {  # type: ignore[attr-defined]
@@ -160,12 +160,20 @@ def _refuse_encoded() -> None:
         raise BodyEncoded
 
 
+def _read_body() -> bytes:
+    body = request.get_data(cache=False)
+    # From a client that hung up comes what had arrived, which may well look like all of it.
+    if len(body) < (request.content_length or 0):
+        raise ClientDisconnected
+    return body
+
+
 def _parse_body() -> Any:
     _refuse_encoded()
     if not request.is_json:
         raise UnsupportedMediaType
     try:
-        return orjson.loads(request.get_data(cache=False))
+        return orjson.loads(_read_body())
     except orjson.JSONDecodeError as error:
         raise MalformedJSON(f"The body is not JSON in UTF-8: {error}.") from None
 

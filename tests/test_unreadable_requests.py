@@ -105,3 +105,25 @@ def test_a_body_that_is_too_long_is_refused_and_the_connection_goes_on(service):
 
     assert ada.call("POST", "/tasks", data=b"x" * 3_000_000).status_code == 413
     assert ada.call("GET", "/tasks").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "media", "arrived"),
+    [
+        ("/tasks", "application/json", b'{"title": "Buy milk"}'),
+        ("/tasks/import", "application/x-ndjson", b'{"title": "Buy milk"}\n'),
+    ],
+)
+def test_what_arrived_of_a_body_is_not_taken_for_all_of_it(service, path, media, arrived):
+    caller = Caller(service, "cut@example.com")
+    authorization = caller.session.headers["Authorization"]
+    assert isinstance(authorization, str)
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {media}\r\nContent-Length: 1000\r\n"
+        f"Authorization: {authorization}\r\n\r\n"
+    )
+
+    status, _, body = send(service, head.encode() + arrived)
+
+    assert (status, json.loads(body)["code"]) == (400, "malformed_request")
+    assert caller.call("GET", "/tasks").json()["tasks"] == []
