@@ -196,6 +196,9 @@ class EpollWorker(PortableWorker):
             request, conn.sock, conn.client, conn.server, self.cfg, WholeResponse
         )
         environ["wsgi.multithread"] = True
+        self.nr += 1
+        if self.nr >= self.max_requests:
+            self.alive = False
         if not self.alive:
             response.force_close()
         try:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -120,10 +121,11 @@ def breaking_app(environ, start_response):
     yield b"0123456789"
 
 
-@needs_epoll
-def test_answers_that_break_off_cost_neither_a_thread_nor_the_process():
+@contextmanager
+def serving_broken_answers(*options):
+    """Let gunicorn serve `breaking_app`; give its address and its processes."""
     port = free_port()
-    options = ["--bind", f"127.0.0.1:{port}", "--threads", "2", "--config", "/dev/null"]
+    options += ("--bind", f"127.0.0.1:{port}", "--config", "/dev/null")
     app = ["--worker-class", "taskapi.worker.EpollWorker", "tests.test_worker:breaking_app"]
     process = subprocess.Popen(
         [sys.executable, "-m", "gunicorn", *options, *app],
@@ -133,14 +135,32 @@ def test_answers_that_break_off_cost_neither_a_thread_nor_the_process():
         text=True,
     )
     try:
-        url = f"http://127.0.0.1:{port}"
-        Service(process, port, Path("/dev/null")).wait_until("/whole", 200)
-        workers = psutil.Process(process.pid).children()
-        for _ in range(6):
-            with pytest.raises(requests.RequestException):
-                requests.get(f"{url}/broken", timeout=5)
-        assert requests.get(f"{url}/whole", timeout=5).text == "0123456789" * 2
-        assert psutil.Process(process.pid).children() == workers
+        service = Service(process, port, Path("/dev/null"))
+        service.wait_until("/whole", 200)
+        yield service, psutil.Process(process.pid).children
     finally:
         process.terminate()
         process.wait(20)
+
+
+@needs_epoll
+def test_answers_that_break_off_cost_neither_a_thread_nor_the_process():
+    with serving_broken_answers("--threads", "2") as (service, workers):
+        before = workers()
+        for _ in range(6):
+            with pytest.raises(requests.RequestException):
+                requests.get(f"{service.url}/broken", timeout=5)
+        assert requests.get(f"{service.url}/whole", timeout=5).text == "0123456789" * 2
+        assert workers() == before
+
+
+@needs_epoll
+def test_a_worker_ends_after_as_many_requests_as_its_operator_has_chosen():
+    with serving_broken_answers("--max-requests", "3") as (service, workers):
+        before = workers()
+        for _ in range(2):
+            answer = requests.get(f"{service.url}/whole", timeout=5)
+        assert answer.headers["Connection"] == "close"
+        psutil.wait_procs(before, timeout=20)
+        service.wait_until("/whole", 200)
+        assert not set(workers()) & set(before)
