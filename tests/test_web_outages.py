@@ -92,7 +92,7 @@ def test_what_is_written_offline_is_sent_once_when_the_service_is_back(visitor, 
         visitor.row("Water the plants").get_by_role("button", name="Move").press("Home")
         visitor.sees("Water the plants", "Book the train", "Buy oat milk")
         waits(visitor, "5 changes waiting")
-        visitor.shoots("offline-1440-light")
+        visitor.shoots("offline")
     all_is_sent(visitor)
 
     tasks = Api(service, visitor).tasks()

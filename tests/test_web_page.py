@@ -40,6 +40,16 @@ def visitor(newcomer):
     return newcomer.registers("Ada")
 
 
+def hide(tab):
+    """Let the page believe that somebody looks at another tab."""
+    tab.evaluate(
+        """() => {
+          Object.defineProperty(document, "hidden", { value: true });
+          document.dispatchEvent(new Event("visibilitychange"));
+        }"""
+    )
+
+
 def test_one_registers_stays_logged_in_over_a_reload_and_logs_in_again(newcomer):
     visitor, tab = newcomer, newcomer.tab
     visitor.registers("Ada")
@@ -78,6 +88,19 @@ def test_what_is_wrong_with_a_registration_or_login_is_said_where_it_is(visitor)
     expect(tab.get_by_role("alert")).to_contain_text("exists already")
 
 
+def test_all_modules_are_asked_for_at_once(newcomer):
+    asked = []
+    newcomer.tab.on("request", lambda request: asked.append(request.url))
+
+    newcomer.tab.reload()
+
+    expect(newcomer.gate.get_by_label("Password")).to_be_visible()
+    links = newcomer.tab.locator("link[rel=modulepreload]")
+    named = links.evaluate_all("(links) => links.map((link) => link.href)")
+    modules = {url for url in asked if url.endswith(".js")}
+    assert modules == {*named, f"{newcomer.url}app.js"}
+
+
 def test_tasks_are_added_edited_and_completed_where_they_stand(visitor, service):
     tab = visitor.tab
     visitor.adds("Buy milk", "Call Grace", "Water the plants")
@@ -91,7 +114,7 @@ def test_tasks_are_added_edited_and_completed_where_they_stand(visitor, service)
     tab.get_by_label("Notes", exact=True).press("Control+Enter")
 
     visitor.sees("Buy oat milk", "Call Grace", "Water the plants")
-    visitor.shoots("list-1440-light")
+    visitor.shoots("list")
     expect(tab.locator("[data-filter=open]")).to_contain_text("2")
     api = Api(service, visitor)
     expect_soon(lambda: api.find("Call Grace")["description"] == "After six.\nNot on Friday.")
@@ -112,7 +135,7 @@ def test_tasks_are_reordered_by_dragging(visitor, service):
     tab.mouse.move(handle["x"] + 20, handle["y"] + 20)
     tab.mouse.down()
     tab.mouse.move(handle["x"] + 20, target["y"] + target["height"] - 4, steps=12)
-    visitor.shoots("dragging-1440-light")
+    visitor.shoots("dragging")
     expect(tab.locator(".lifted + .task .title")).to_have_text("Four")
     tab.mouse.up()
 
@@ -204,13 +227,17 @@ def test_what_is_deleted_can_be_brought_back(visitor, service):
 
     visitor.deletes("Call Grace")
     visitor.sees("Buy milk", "Water the plants")
-    visitor.shoots("deleted-1440-light")
+    visitor.shoots("deleted")
     expect_soon(lambda: len(api.tasks()) == 2)
     tab.get_by_role("button", name="Undo").click()
 
     visitor.sees("Buy milk", "Call Grace", "Water the plants")
     expect_soon(lambda: len(api.tasks()) == 3)
     assert api.find("Call Grace")["id"] == first["id"]
+    visitor.deletes("Water the plants")
+    visitor.sees("Buy milk", "Call Grace")
+    tab.keyboard.press("Control+z")
+    visitor.sees("Buy milk", "Call Grace", "Water the plants")
     visitor.deletes("Buy milk")
     tab.get_by_role("button", name="Dismiss").click()
     expect(tab.get_by_role("button", name="Undo")).to_have_count(0)
@@ -239,12 +266,40 @@ def test_a_second_tab_follows_without_a_reload_and_only_one_waits(visitor, servi
         return float(re.findall(r"^taskapi_change_feed_waiters (\S+)$", metrics, re.MULTILINE)[0])
 
     expect_soon(lambda: waiters() == 1)
-    # Whoever waits for both may go; the other one takes over.
+    # A tab that is not seen any more lets the other one wait, as does one that is closed.
+    hide(visitor.tab)
+    api.ask("PATCH", f"/tasks/{api.find('From afar')['id']}", {"title": "From further"})
+    expect(visitor.row("From further", second)).to_be_visible()
     visitor.tab.close()
     visitor.tab = second
-    api.ask("PATCH", f"/tasks/{api.find('From afar')['id']}", {"title": "From further"})
-    visitor.sees("Water the plants", "Call Grace", "Buy milk", "From further")
+    api.ask("PATCH", f"/tasks/{api.find('From further')['id']}", {"title": "From here"})
+    visitor.sees("Water the plants", "Call Grace", "Buy milk", "From here")
     expect_soon(lambda: waiters() == 1)
+
+
+def test_a_tab_that_says_nothing_any_more_is_relieved(visitor, service):
+    """Browsers put hidden tabs to sleep, which keep their locks."""
+    visitor.adds("Buy milk")
+    second = visitor.context.new_page()
+    second.clock.install()
+    second.goto(visitor.url)
+    visitor.sees("Buy milk", tab=second)
+
+    def leader():
+        locks = second.evaluate("navigator.locks.query()")
+        held = [one for one in locks["held"] if one["name"].startswith("taskapi.")]
+        return [one["clientId"] for one in held]
+
+    expect_soon(lambda: len(leader()) == 1)
+    first = leader()
+    # A minute without a word passes here at once.
+    second.clock.fast_forward(75_000)
+
+    expect_soon(lambda: len(leader()) == 1 and leader() != first)
+    api = Api(service, visitor)
+    api.ask("POST", "/tasks", {"title": "From afar", "order": 2**30}, 201)
+    for tab in (visitor.tab, second):
+        visitor.sees("Buy milk", "From afar", tab=tab)
 
 
 def test_of_two_texts_none_is_lost(visitor, service):
@@ -264,7 +319,7 @@ def test_of_two_texts_none_is_lost(visitor, service):
     conflict = tab.get_by_role("group", name="Changed elsewhere")
     expect(conflict).to_contain_text("Buy oat milk")
     expect(conflict).to_contain_text("Buy rice milk")
-    visitor.shoots("conflict-1440-light")
+    visitor.shoots("conflict")
     conflict.get_by_role("button", name="Keep yours").click()
     visitor.sees("Buy rice milk", "Call Grace")
     expect_soon(lambda: {task["title"] for task in api.tasks()} == {"Buy rice milk", "Call Grace"})
@@ -297,7 +352,7 @@ def test_sessions_are_seen_and_ended(visitor, browser, service):
     tab.get_by_role("button", name="Ada").click()
     sessions = tab.get_by_role("dialog").get_by_role("listitem")
     expect(sessions).to_have_count(2)
-    visitor.shoots("account-1440-light")
+    visitor.shoots("account")
     expect(sessions.filter(has_text="This device")).to_contain_text("Chrome on Linux")
     tab.get_by_role("button", name="Sign out Safari on iPhone").click()
 

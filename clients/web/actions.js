@@ -48,6 +48,7 @@ export class Actions {
     this.#sync.write({ kind: "delete", id });
     toast(`Deleted ${quoted(task.title)}.`, {
       action: "Undo",
+      undoes: true,
       run: () => {
         if (!this.#sync.takeBack("delete", id)) this.#sync.write({ kind: "restore", id, task });
         announce(`${quoted(task.title)} is back`);

@@ -15,8 +15,11 @@ export function announce(text) {
   requestAnimationFrame(() => (announcer.textContent = text));
 }
 
-/** Show a text for a while, and `action`, which `run` does. It stays while somebody is at it. */
-export function toast(text, { action, run, stays = STAYS } = {}) {
+/**
+ * Show a text for a while, and `action`, which `run` does; where it `undoes` something, by the
+ * usual keys as well. It stays while somebody is at it.
+ */
+export function toast(text, { action, run, undoes = false, stays = STAYS } = {}) {
   const element = template.content.firstElementChild.cloneNode(true);
   const button = element.querySelector(".action");
   let before = null;
@@ -34,6 +37,7 @@ export function toast(text, { action, run, stays = STAYS } = {}) {
   element.querySelector("p").textContent = text;
   button.textContent = action ?? "";
   button.hidden = !action;
+  if (undoes) button.setAttribute("aria-keyshortcuts", "Control+Z");
   button.addEventListener("click", () => {
     close();
     run();
@@ -48,10 +52,20 @@ export function toast(text, { action, run, stays = STAYS } = {}) {
   for (const type of ["pointerleave", "focusout"]) element.addEventListener(type, wait);
   toasts.append(element);
   while (toasts.children.length > 3) toasts.firstElementChild.remove();
-  announce(action ? `${text} ${action} is in the notifications.` : text);
+  announce(undoes ? `${text} Control Z undoes it.` : text);
   wait();
   return close;
 }
+
+// Whoever has no mouse is not to go a long way for it; in a text the keys undo what was typed.
+addEventListener("keydown", (event) => {
+  const isUndo = event.key.toLowerCase() === "z" && (event.ctrlKey || event.metaKey) && !event.shiftKey;
+  if (!isUndo || event.target.matches("textarea, input:not([type=checkbox])")) return;
+  const action = [...toasts.querySelectorAll(".action[aria-keyshortcuts]")].at(-1);
+  if (!action) return;
+  event.preventDefault();
+  action.click();
+});
 
 /** Take all toasts away. */
 export function clearToasts() {
