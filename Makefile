@@ -6,7 +6,7 @@ BIN = .venv/bin
 INSTALLED = .venv/installed
 
 .DEFAULT_GOAL = help
-.PHONY: help install run test browsers fuzz faults faults-quick bench bench-quick bench-scale login-timing check openapi errors postman client format migrate lock
+.PHONY: help install run test browsers browsers-quick fuzz faults faults-quick bench bench-quick bench-scale login-timing check openapi errors postman client format migrate lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,10 +35,13 @@ run: $(INSTALLED) ## start PostgreSQL, migrate, serve; Ctrl-C stops all of it
 	@exec $(BIN)/python -m taskapi
 
 test: $(INSTALLED) ## run the tests on a real PostgreSQL (TEST_DATABASE_URL names another)
-	@exec $(BIN)/pytest --numprocesses 3 --dist loadfile -m "not faults" $(ARGS)
+	@exec $(BIN)/pytest --numprocesses 3 --dist loadfile -m "not faults and not browsers" $(ARGS)
 
-browsers: $(INSTALLED) $(NPM) ## look at the web page in Chromium at length; screenshots are in var/screenshots
-	@AT_LENGTH=1 exec $(BIN)/pytest tests/test_web_*.py $(ARGS)
+browsers: $(INSTALLED) $(NPM) ## open pages in Chromium at length; screenshots are in var/screenshots
+	@AT_LENGTH=1 exec $(BIN)/pytest -m browsers $(ARGS)
+
+browsers-quick: $(INSTALLED) $(NPM) ## the same in two minutes
+	@exec $(BIN)/pytest --numprocesses 3 --dist loadfile -m browsers $(ARGS)
 
 fuzz: $(INSTALLED) ## search for faults at length: thousands of made-up requests and of tasks
 	@AT_LENGTH=1 exec $(BIN)/pytest tests/test_openapi_conformance.py tests/test_openapi_stateful.py tests/test_end_to_end.py tests/test_model.py -rP $(ARGS)
@@ -49,7 +52,7 @@ faults: $(INSTALLED) ## break and reload everything under load, at length; takes
 	@AT_LENGTH=1 exec $(BIN)/pytest $(FAULTS) --no-cov -rP $(ARGS)
 
 faults-quick: $(INSTALLED) ## the same for a second each
-	@exec $(BIN)/pytest tests/test_faults.py --no-cov -rP $(ARGS)
+	@exec $(BIN)/pytest tests/test_faults.py tests/test_reloads.py --no-cov -rP $(ARGS)
 
 bench: .venv-bench/installed ## compare the speed with FastAPI's stack; needs wrk, takes twenty minutes
 	@exec $(BIN)/python -m bench.compare --json docs/performance.json --chart docs/performance.svg $(ARGS)

@@ -39,7 +39,8 @@ wsgi_app = "wsgi:app"
 host = f"[{settings.host}]" if ":" in settings.host else settings.host
 bind = f"{host}:{settings.port}"
 # gthread, with our own error answers, and where there is epoll with less to do.
-worker_class = f"taskapi.worker.{'Epoll' if hasattr(select, 'epoll') else 'Portable'}Worker"
+has_epoll = hasattr(select, "epoll")
+worker_class = f"taskapi.worker.{'epoll.EpollWorker' if has_epoll else 'PortableWorker'}"
 workers = settings.web_concurrency
 threads = settings.threads
 

@@ -15,6 +15,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 pytestmark = [
     pytest.mark.service,
+    pytest.mark.browsers,
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
 ]
 

@@ -9,7 +9,7 @@ from tests.pages import serving
 from tests.service import Service, running_service
 from tests.web import expect_soon, needs_chromium, running_browser
 
-pytestmark = [pytest.mark.service, needs_chromium]
+pytestmark = [pytest.mark.service, pytest.mark.browsers, needs_chromium]
 
 PAGE = """<!doctype html>
 <title>A page</title>

@@ -29,7 +29,7 @@ from tests.nginx import needs_nginx, nginx_before, service_behind_nginx
 from tests.service import ROOT, Service, free_port, running_service
 from tests.test_worker import needs_epoll
 
-pytestmark = pytest.mark.service
+pytestmark = [pytest.mark.service, pytest.mark.faults]
 
 TIMES = 20 if os.environ.get("AT_LENGTH") else 2
 CLIENTS = 6
@@ -120,7 +120,7 @@ def reload(master: psutil.Process) -> None:
 
 
 @pytest.mark.parametrize(
-    "worker", [pytest.param("EpollWorker", marks=needs_epoll), "PortableWorker"]
+    "worker", [pytest.param("epoll.EpollWorker", marks=needs_epoll), "PortableWorker"]
 )
 def test_reloads_of_the_service_fail_no_request(tmp_path, worker):
     arguments = f"--worker-class taskapi.worker.{worker}"

@@ -9,7 +9,7 @@ from tests import npm
 from tests.service import ROOT, running_service
 from tests.web import Api, Visitor, expect_soon, needs_chromium, running_browser
 
-pytestmark = [pytest.mark.service, needs_chromium, npm.needs_node]
+pytestmark = [pytest.mark.service, pytest.mark.browsers, needs_chromium, npm.needs_node]
 
 PHONE = {"width": 360, "height": 740}
 DESK = {"width": 1440, "height": 900}

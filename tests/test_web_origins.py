@@ -12,7 +12,7 @@ from taskapi.web import POLICY
 from tests.service import ROOT, running_service
 from tests.web import Visitor, needs_chromium, running_browser
 
-pytestmark = [pytest.mark.service, needs_chromium]
+pytestmark = [pytest.mark.service, pytest.mark.browsers, needs_chromium]
 
 
 class Clients(SimpleHTTPRequestHandler):

@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 from tests.service import free_port, running_service
 from tests.web import Api, Visitor, expect_soon, needs_chromium, running_browser
 
-pytestmark = [pytest.mark.service, needs_chromium]
+pytestmark = [pytest.mark.service, pytest.mark.browsers, needs_chromium]
 
 
 class Restartable:

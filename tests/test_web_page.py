@@ -13,7 +13,7 @@ from tests.web import PASSWORD, Api, Visitor, expect_soon, needs_chromium, runni
 
 AT_LENGTH = bool(os.environ.get("AT_LENGTH"))
 
-pytestmark = [pytest.mark.service, needs_chromium]
+pytestmark = [pytest.mark.service, pytest.mark.browsers, needs_chromium]
 
 
 @pytest.fixture(scope="module")

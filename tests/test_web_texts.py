@@ -6,7 +6,7 @@ from playwright.sync_api import expect
 from tests.service import running_service
 from tests.web import Api, Visitor, needs_chromium, running_browser
 
-pytestmark = [pytest.mark.service, needs_chromium]
+pytestmark = [pytest.mark.service, pytest.mark.browsers, needs_chromium]
 
 PAYLOADS = [
     "<img src=x onerror=\"window.broken='img'\">",

@@ -98,21 +98,27 @@ class WaitingRoom:
                 waiter.is_called.set()
 
     def _look(self) -> None:
-        while True:
-            time.sleep(_PAUSE)
-            with self._lock:
-                if not self._waiters:
-                    self._is_looking = False
-                    return
-                waiting = tuple(self._waiters)
-                # With the lock, so that nobody else has its connection yet.
-                for waiter in _gone(waiting):
-                    waiter.has_gone = True
-                    waiter.is_called.set()
-            counters = self._ask({waiter.user_id for waiter in waiting})
-            for waiter in waiting:
-                if counters.get(waiter.user_id, 0) > waiter.known:
-                    waiter.is_called.set()
+        try:
+            while waiting := self._see_who_waits():
+                counters = self._ask({waiter.user_id for waiter in waiting})
+                for waiter in waiting:
+                    if counters.get(waiter.user_id, 0) > waiter.known:
+                        waiter.is_called.set()
+        except BaseException:
+            self._is_looking = False  # Whoever comes next sends another one to look.
+            raise
+
+    def _see_who_waits(self) -> tuple[_Waiter, ...]:
+        """Return those who wait after a pause; where there are none, nobody looks any longer."""
+        time.sleep(_PAUSE)
+        with self._lock:
+            waiting = tuple(self._waiters)
+            self._is_looking = bool(waiting)
+            # With the lock, so that nobody else has its connection yet.
+            for waiter in _gone(waiting):
+                waiter.has_gone = True
+                waiter.is_called.set()
+        return waiting
 
     def _ask(self, owners: set[str]) -> dict[str, int]:
         try:
@@ -140,3 +146,5 @@ def _has_ended(connection: socket.socket) -> bool:
         return not connection.recv(1, socket.MSG_PEEK)
     except OSError:
         return True
+    except ValueError:
+        return False  # Into what is encrypted here nobody can look.

@@ -1,87 +1,25 @@
-"""gunicorn's threads, with the differences that what they serve asks for."""
+"""gunicorn's threads where there is epoll: they take what has arrived by themselves."""
 
 from __future__ import annotations
 
 import select
+import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
-import orjson
 import structlog
-from gunicorn.glogging import Logger as GunicornLogger
-from gunicorn.http.errors import (
-    ExpectationFailed,
-    LimitRequestHeaders,
-    LimitRequestLine,
-    ParseException,
-    UnsupportedTransferCoding,
-)
 from gunicorn.http.wsgi import Response, create
-from gunicorn.util import close_graceful, write_nonblock
-from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
-from uuid_utils import uuid4
+from gunicorn.util import close_graceful
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn
 
-from taskapi.errors import REFUSALS, problem_document
+from taskapi.worker import PortableWorker
 
-_STATUSES: dict[type[Exception], int] = {
-    LimitRequestLine: 414,
-    ExpectationFailed: 417,
-    LimitRequestHeaders: 431,
-    UnsupportedTransferCoding: 501,
-}
+_LOOK: Final = 0.02  # seconds
+_ASKS_WHETHER_ALIVE: Final = (b"GET /health/live ", b"HEAD /health/live ")
 
 log = structlog.get_logger()
-
-
-class Logger(GunicornLogger):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's own words, without a line for each request: the application writes that."""
-
-    def access(self, *_request: Any) -> None:
-        """Say nothing, and above all gather nothing."""
-
-
-class PortableWorker(ThreadWorker):  # type: ignore[misc]
-    """A worker that answers and logs unreadable requests in our own way.
-
-    gunicorn's own page is HTML, and its log line quotes the request: where a length was
-    wrong, that is the body of a login.
-    """
-
-    def handle_exit(self, signal_number: int, frame: Any) -> None:
-        """Finish what has begun, and let nobody wait any longer."""
-        super().handle_exit(signal_number, frame)
-        if app := getattr(self, "wsgi", None):  # It may not have been loaded yet.
-            app.extensions["taskapi.waiting"].close()
-
-    def handle_error(self, _request: Any, client: Any, address: Any, error: Exception) -> None:
-        """Refuse a request that could not be read."""
-        status = 400 if isinstance(error, ParseException) else 500
-        status = _STATUSES.get(type(error), status)
-        request_id = uuid4().hex
-        structlog.contextvars.clear_contextvars()
-        log.warning(
-            "request_unreadable",
-            status=status,
-            error=type(error).__name__,
-            client=address[0] if address else None,
-            request_id=request_id,
-        )
-        document = problem_document(status, *REFUSALS[status], request_id)
-        body = orjson.dumps(document)
-        head = (
-            f"HTTP/1.1 {status} {document['title']}\r\n"
-            "Connection: close\r\n"
-            "Content-Type: application/problem+json\r\n"
-            f"Content-Length: {len(body)}\r\n"
-            f"X-Request-ID: {request_id}\r\n\r\n"
-        )
-        try:
-            write_nonblock(client, head.encode() + body)
-        except OSError:
-            # Whoever cannot form a request often does not wait for the answer either.
-            return
 
 
 class _Pieces(list[bytes]):
@@ -130,6 +68,9 @@ class EpollWorker(PortableWorker):
     to take it back and gives it to the poller again, for each request; that was a sixth of
     the processor's time. Here all threads wait on one epoll, which gives each connection
     that is ready to one of them. The main thread accepts, and closes what is idle for long.
+
+    One thread more answers nothing but whether the process is alive, and only while all others
+    are busy: waiting for the database is no reason to be restarted.
     """
 
     def init_process(self) -> None:
@@ -140,10 +81,13 @@ class EpollWorker(PortableWorker):
         self._epoll = select.epoll()
         # By file descriptor, the longest idle first. Whoever takes one out of it owns it.
         self._idle: dict[int, TConn] = {}
+        # Those of the threads that have nothing to do; a set, since it is changed in one step.
+        self._free: set[int] = set()
         super().init_process()
 
     def get_thread_pool(self) -> _Threads:
         """Start the threads."""
+        threading.Thread(target=self._stand_by, name="standing by", daemon=True).start()
         return _Threads(self.cfg.threads, self._serve)
 
     def enqueue_req(self, conn: TConn) -> None:
@@ -184,11 +128,27 @@ class EpollWorker(PortableWorker):
         watch(descriptor, select.EPOLLIN | select.EPOLLONESHOT)
 
     def _serve(self) -> None:
+        me = threading.get_ident()
         while True:
-            for descriptor, _ in self._epoll.poll(maxevents=1):
+            self._free.add(me)
+            ready = self._epoll.poll(maxevents=1)
+            self._free.discard(me)
+            for descriptor, _ in ready:
                 # It may have been idle for too long at this very moment.
                 if conn := self._idle.pop(descriptor, None):
                     self._answer(conn)
+
+    def _stand_by(self) -> None:
+        while True:
+            time.sleep(_LOOK)
+            if self._free:
+                continue
+            for descriptor, _ in self._epoll.poll(0):
+                if conn := self._idle.pop(descriptor, None):
+                    if _asks_whether_alive(conn):
+                        self._answer(conn)
+                    else:
+                        self._await(conn, self._epoll.modify)
 
     def handle_request(self, request: Any, conn: TConn) -> bool:
         """Let the application answer; return whether the connection can be kept."""
@@ -239,3 +199,11 @@ class EpollWorker(PortableWorker):
 
     def _tell_aborted(self, error: BaseException) -> None:
         log.error("request_aborted", error=type(error).__name__)  # A trace may quote it.
+
+
+def _asks_whether_alive(conn: TConn) -> bool:
+    try:
+        said: bytes = conn.sock.recv(32, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except (OSError, ValueError):  # Of what is encrypted nothing can be seen.
+        return False
+    return said.startswith(_ASKS_WHETHER_ALIVE)
