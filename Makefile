@@ -102,7 +102,9 @@ format: $(INSTALLED) ## format the code and mend what can be mended
 migrate: $(INSTALLED) ## bring the database up to date without serving
 	@exec $(BIN)/python -m taskapi --migrate-only
 
+# With the extras: pip takes `coverage[toml]` for another requirement than `coverage`, and would
+# want the newest of it, for which there is no hash.
 lock: $(INSTALLED) ## compile requirements*.in; ARGS=--upgrade takes the newest
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(ARGS) requirements.in -o requirements.txt
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(ARGS) requirements-dev.in -o requirements-dev.txt
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(ARGS) bench/requirements.in -o bench/requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header $(ARGS) requirements.in -o requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header $(ARGS) requirements-dev.in -o requirements-dev.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header $(ARGS) bench/requirements.in -o bench/requirements.txt
