@@ -122,7 +122,8 @@ def measure(server: Server, scenario: Scenario, seconds: int, scratch: Path) -> 
     finished = subprocess.run(
         [
             *("wrk", "--threads", str(min(2, scenario.connections))),
-            *("--connections", str(scenario.connections), "--duration", f"{seconds}s"),
+            *("--connections", str(scenario.connections)),
+            *("--duration", f"{max(seconds, scenario.seconds)}s"),
             *("--latency", "--timeout", "10s", "--script", str(HERE / "wrk.lua"), server.url),
         ],
         env={**os.environ, "REQUESTS": str(lines)},

@@ -1,14 +1,12 @@
 """The refresh token's cookie in a real browser: pages of listed origins, and others."""
 
 import shutil
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
+from tests.pages import serving
 from tests.service import Service, running_service
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -31,25 +29,13 @@ ACCOUNT = '{"email": "ada@example.com", "password": "correct horse battery"}'
 JSON = {"Content-Type": "application/json"}
 
 
-class Pages(SimpleHTTPRequestHandler):
-    def log_message(self, *args: object) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def origins(tmp_path_factory) -> Iterator[list[str]]:
     """Two origins with a page each, of the same site as the service."""
     directory = tmp_path_factory.mktemp("page")
     (directory / "index.html").write_text("<!doctype html><title>A page</title>")
-    servers = []
-    for _ in range(2):
-        handler = partial(Pages, directory=str(directory))
-        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), handler))
-        threading.Thread(target=servers[-1].serve_forever, args=(0.05,), daemon=True).start()
-    yield [f"http://localhost:{server.server_address[1]}" for server in servers]
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    with serving(directory) as one, serving(directory) as other:
+        yield [one, other]
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import requests
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.npm import needs_node
-from tests.pages import serving
+from tests.pages import serving_with_client
 from tests.service import ROOT, Caller, Service, running_service
 from tests.web import PASSWORD, needs_chromium, running_browser
 
@@ -33,7 +33,7 @@ def pages(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def origin(pages) -> Iterator[str]:
-    with serving(pages) as origin:
+    with serving_with_client(pages) as origin:
         yield origin
 
 

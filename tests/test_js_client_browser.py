@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import BrowserContext, Page
 
-from tests.pages import serving
+from tests.pages import serving_with_client
 from tests.service import Service, running_service
 from tests.web import expect_soon, needs_chromium, running_browser
 
@@ -49,7 +49,7 @@ ACCOUNT = {"email": "ada@example.com", "password": "correct horse battery"}
 def origin(tmp_path_factory) -> Iterator[str]:
     directory = tmp_path_factory.mktemp("pages")
     (directory / "index.html").write_text(PAGE)
-    with serving(directory) as origin:
+    with serving_with_client(directory) as origin:
         yield origin
 
 

@@ -1,26 +1,24 @@
 """The web page at origins other than the service's: listed ones, and one that is not."""
 
 import re
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from playwright.sync_api import expect
 
 from taskapi.web import POLICY
+from tests.pages import Pages, serving
 from tests.service import ROOT, running_service
 from tests.web import Visitor, needs_chromium, running_browser
 
 pytestmark = [pytest.mark.service, pytest.mark.browsers, needs_chromium]
 
 
-class Clients(SimpleHTTPRequestHandler):
+class Clients(Pages):
     """Any web server with the files of clients/, which says in the page where the service is."""
 
     api = ""
 
-    def do_GET(self):
+    def do_GET(self):  # noqa: N802 -- as http.server calls it
         if self.path != "/web/":
             super().do_GET()
             return
@@ -34,22 +32,13 @@ class Clients(SimpleHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(named.encode())
 
-    def log_message(self, *args):
-        pass
-
 
 @pytest.fixture(scope="module")
 def origins():
     """Two origins that serve the page."""
-    servers = []
-    for _ in range(2):
-        handler = partial(Clients, directory=str(ROOT / "clients"))
-        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), handler))
-        threading.Thread(target=servers[-1].serve_forever, args=(0.05,), daemon=True).start()
-    yield [f"http://localhost:{server.server_address[1]}" for server in servers]
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    clients = ROOT / "clients"
+    with serving(clients, Clients) as one, serving(clients, Clients) as other:
+        yield [one, other]
 
 
 @pytest.fixture(scope="module")
