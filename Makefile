@@ -60,7 +60,7 @@ bench: .venv-bench/installed ## compare the speed with FastAPI's stack; needs wr
 bench-quick: .venv-bench/installed ## the same in under two minutes
 	@exec $(BIN)/python -m bench.compare --quick --rounds 2 --seconds 3 $(ARGS)
 
-bench-scale: $(INSTALLED) ## show what grows with the data and what does not; takes half an hour
+bench-scale: $(INSTALLED) ## show what grows with the data and what does not; takes a quarter of an hour
 	@exec $(BIN)/python -m bench.scale $(ARGS)
 
 .venv-bench/installed: $(INSTALLED) bench/requirements.txt
