@@ -11,8 +11,10 @@ import signal
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
+import psutil
 import psycopg2
 import pytest
 import requests
@@ -51,8 +53,7 @@ def test_workers_are_killed(tmp_path):
 def test_the_database_is_frozen(tmp_path):
     with under_load(tmp_path) as scene:
         frozen = scene.postgres()
-        for process in frozen:
-            process.send_signal(signal.SIGSTOP)
+        tell(frozen, signal.SIGSTOP)
         try:
             # The limit for statements is two seconds; the server itself can say nothing.
             scene.ledger.is_refused()
@@ -60,8 +61,13 @@ def test_the_database_is_frozen(tmp_path):
             assert live.status_code == 200
             assert requests.get(f"{scene.service.url}/health", timeout=20).status_code == 503
         finally:
-            for process in frozen:
-                process.send_signal(signal.SIGCONT)
+            tell(frozen, signal.SIGCONT)
+
+
+def tell(processes: list[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):  # That of a connection may have ended just now.
+            process.send_signal(number)
 
 
 def test_all_connections_are_busy(tmp_path):
