@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
@@ -51,6 +51,29 @@ def test_a_connection_serves_one_request_after_the_other(service):
         for _ in range(50):
             connection.sendall(GET)
             assert read_answers(connection, 1).startswith(b"HTTP/1.1 200 ")
+
+
+@needs_epoll
+def test_it_says_that_it_is_alive_while_all_threads_wait(service):
+    body = b'{"email": "nobody@example.com", "password": "correct horse battery"}'
+    head = b"POST /auth/login HTTP/1.1\r\nHost: taskapi\r\nContent-Type: application/json\r\n"
+    head += b"Content-Length: %d\r\n\r\n" % len(body)
+    with ExitStack() as stack:
+        slow = [stack.enter_context(connect(service)) for _ in range(4)]
+        for connection in slow:
+            connection.sendall(head + body[:10])
+        with connect(service) as connection:
+            for _ in range(3):
+                connection.sendall(GET)
+                assert read_answers(connection, 1).startswith(b"HTTP/1.1 200 ")
+            # Whatever else is asked waits for a thread.
+            connection.sendall(GET.replace(b"/health/live", b"/health"))
+            connection.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                connection.recv(1)
+        for connection in slow:
+            connection.sendall(body[10:])
+            assert connection.recv(65536).startswith(b"HTTP/1.1 401 ")
 
 
 def test_requests_that_come_together_are_all_answered(service):

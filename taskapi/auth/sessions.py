@@ -144,8 +144,8 @@ def refresh(claims: tokens.Claims, keyed: Keyed) -> dict[str, Any]:
     """
     with keyed.transaction(acting_as=SYSTEM):
         given = keyed.find(claims.user_id)
-        if given and _is_unspent(tokens.Grant(**given)):
-            return tokens.sign_pair(tokens.Grant(**given))
+        if given and _is_unspent(before := tokens.Grant(**given)):
+            return tokens.sign_pair(before)
         granted = _spend(claims)
         if granted:
             keyed.keep(claims.user_id, granted._asdict())
