@@ -141,6 +141,14 @@ class IdempotencyKeyInUse(Conflict):
     message = "A request with this Idempotency-Key is being answered; send it again in a moment."
 
 
+class RefreshTokenSuperseded(Conflict):
+    code = "refresh_token_superseded"
+    message = (
+        "This exchange was answered before, and its new refresh token has been used since; the "
+        "session goes on with the newest one."
+    )
+
+
 class EmailTaken(Conflict):
     code = "email_taken"
     message = "An account with this e-mail address exists already; log in instead."

@@ -172,6 +172,15 @@ def _reuse_key(world: Any, request: Request) -> None:
     ).raise_for_status()
 
 
+def _overtake(world: Any, request: Request) -> None:
+    """Send the request by its key, and use the token that it gives, before it is sent again."""
+    request.headers |= KEY
+    first = request.send(world.url)
+    first.raise_for_status()
+    world.tokens = first.json()
+    world.post("/auth/refresh", {}, world.bearer("refresh"))
+
+
 def _hold_key(world: Any, _example: Any) -> requests.Response:
     """Send the request while its key is taken by one that is being answered."""
     request = world.request()
@@ -241,6 +250,7 @@ _CODES: dict[str, Callable[[Any, Any], requests.Response]] = {
     "too_many_attempts": _change(_try_too_often),
     "account_disabled": _change(_disable),
     "refresh_token_reused": _change(lambda world, request: request.send(world.url)),
+    "refresh_token_superseded": _change(_overtake),
     "origin_not_allowed": _change(_use_cookie),
     "idempotency_key_reused": _change(_reuse_key),
     "idempotency_key_in_use": _hold_key,

@@ -136,15 +136,35 @@ def test_eight_who_race_with_one_key_get_one_pair_and_the_session_goes_on(app, a
     assert refresh(app.test_client(), token, key="next").status_code == 200
 
 
-def test_once_the_new_token_is_used_the_old_one_ends_the_session_whatever_its_key(client, alice):
+def test_the_new_token_gets_the_same_pair_as_well_by_the_key_that_it_came_by(client, alice):
+    first = refresh(client, alice.tokens["refresh_token"])
+
+    again = refresh(client, first.json["refresh_token"])
+
+    assert_same_answer(again, first)
+    assert refresh(client, first.json["refresh_token"], key="next").status_code == 200
+
+
+@pytest.mark.parametrize("which", ["the token that it spent", "the token that it gave"])
+def test_an_exchange_that_comes_late_gets_nothing_and_ends_nothing(client, alice, which):
     first = refresh(client, alice.tokens["refresh_token"])
     second = refresh(client, first.json["refresh_token"], key="next")
+    given = alice.tokens if which == "the token that it spent" else first.json
+
+    response = refresh(client, given["refresh_token"])
+
+    assert_problem(response, 409, "refresh_token_superseded")
+    assert "Set-Cookie" not in response.headers
+    assert refresh(client, second.json["refresh_token"], key="n").status_code == 200
+
+
+def test_an_exchange_is_not_repeated_once_its_session_has_ended(client, alice):
+    first = refresh(client, alice.tokens["refresh_token"])
+    send(client, "logout", token=first.json["access_token"], key="bye")
 
     response = refresh(client, alice.tokens["refresh_token"])
 
-    assert_problem(response, 401, "refresh_token_reused")
-    assert REPLAYED not in response.headers
-    assert_problem(refresh(client, second.json["refresh_token"], "n"), 401, "session_ended")
+    assert_problem(response, 401, "session_ended")
 
 
 def test_the_old_token_with_another_key_ends_the_session(client, alice):
@@ -157,11 +177,12 @@ def test_the_old_token_with_another_key_ends_the_session(client, alice):
 
 def test_one_key_for_two_refreshes_is_refused_and_ends_nothing(client, alice):
     first = refresh(client, alice.tokens["refresh_token"])
+    second = refresh(client, first.json["refresh_token"], key="next")
 
-    response = refresh(client, first.json["refresh_token"])
+    response = refresh(client, second.json["refresh_token"])
 
     assert_problem(response, 422, "idempotency_key_reused")
-    assert refresh(client, first.json["refresh_token"], key="next").status_code == 200
+    assert refresh(client, second.json["refresh_token"], key="last").status_code == 200
 
 
 def test_logging_out_again_with_its_key_is_not_refused(client, alice):

@@ -162,7 +162,7 @@ export interface paths {
         put?: never;
         /**
          * Exchange the refresh token, sent as bearer token or in the cookie, for a new pair.
-         * @description The old refresh token is spent: sent again, it ends its session, but with the same Idempotency-Key it gets the same pair again until the new refresh token is used. One that came in the cookie is answered in the cookie.
+         * @description The old refresh token is spent: sent again, it ends its session. With the Idempotency-Key of its exchange, it and the new token get the same pair again, until the new one is used. One that came in the cookie is answered in the cookie.
          */
         post: operations["auth_refresh"];
         delete?: never;
@@ -2682,7 +2682,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A request with this Idempotency-Key is being answered; send it again in a moment. */
+            /** @description This exchange was answered before, and its new refresh token has been used since; the session goes on with the newest one. A request with this Idempotency-Key is being answered; send it again in a moment. */
             409: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];

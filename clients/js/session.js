@@ -61,24 +61,36 @@ export class Session {
       if (this.user && this.user.id !== pair.user.id) throw new ProblemError(SOMEBODY_ELSE);
       this.#adopt(pair);
     } catch (error) {
-      if (error.status === 401 || error.status === 403) this.#onEnd(this, error);
+      if (error.status === 401 || error.status === 403) {
+        this.close();
+        this.#onEnd(this, error);
+      }
       throw error;
     }
   }
 
+  /** Leave nothing behind: there is nothing more to exchange. */
+  close() {
+    this.#pendingKey.forget();
+  }
+
   /**
    * A spent token that comes again is taken for a stolen one, but with the same key it gets the
-   * same pair. So the key is kept until the pair is here, be it after hours offline.
+   * same pair. So the key is kept until the pair is here, be it after hours offline, and shortly
+   * beyond: an answer to a page that was left may come late and bring back the cookie before.
    */
   async #askForPair() {
     const headers = this.#inCookie ? {} : { Authorization: `Bearer ${this.#refreshToken}` };
     try {
       const pair = await this.#ask({ path: "/auth/refresh", headers }, this.#pendingKey.get());
+      this.#pendingKey.keepFor(Math.min(LATEST_ANSWER, (pair.expires_in * 1000) / 2));
+      if (pair.access_token !== this.#accessToken) return pair;
+      // That one has been refused already.
       this.#pendingKey.forget();
-      return pair;
+      return this.#askForPair();
     } catch (error) {
-      if (error.code !== "idempotency_key_reused") throw error;
-      // The cookie had come, but its page was left before it could forget the key.
+      if (!KEY_IS_OF_THE_PAST.has(error.code)) throw error;
+      // The cookie has come since, from another page or by logging in.
       this.#pendingKey.forget();
       return this.#askForPair();
     }
@@ -118,6 +130,11 @@ class PendingKey {
     return (this.#key ??= newId());
   }
 
+  /** The answer has come: nobody else can be waiting for another. */
+  keepFor() {
+    this.forget();
+  }
+
   forget() {
     this.#key = undefined;
   }
@@ -133,24 +150,50 @@ class SharedKey extends PendingKey {
   }
 
   get() {
-    try {
-      const key = localStorage.getItem(this.#name) ?? super.get();
-      localStorage.setItem(this.#name, key);
-      return key;
-    } catch {
-      return super.get(); // A browser may be told to store nothing.
+    const { key = super.get(), until } = this.#stored();
+    // A clock that was set back does not keep a key for longer.
+    const left = until - Date.now();
+    if (left < 0 || left > LATEST_ANSWER) {
+      this.forget();
+      return this.get();
     }
+    this.#store({ key, until });
+    return key;
+  }
+
+  /** The answer has come, but for so many milliseconds others may be on their way. */
+  keepFor(milliseconds) {
+    const { key } = this.#stored();
+    super.forget();
+    if (key) this.#store({ key, until: Date.now() + milliseconds });
   }
 
   forget() {
     super.forget();
+    this.#store(null);
+  }
+
+  #stored() {
     try {
-      localStorage.removeItem(this.#name);
+      return JSON.parse(localStorage.getItem(this.#name)) ?? {};
     } catch {
-      // There is nothing to forget then.
+      return {}; // A browser may be told to store nothing.
+    }
+  }
+
+  #store(value) {
+    try {
+      if (value) localStorage.setItem(this.#name, JSON.stringify(value));
+      else localStorage.removeItem(this.#name);
+    } catch {
+      // Then the key is good for this page alone.
     }
   }
 }
+
+const LATEST_ANSWER = 10_000;
+
+const KEY_IS_OF_THE_PAST = new Set(["idempotency_key_reused", "refresh_token_superseded"]);
 
 const SOMEBODY_ELSE = {
   type: "about:blank",
@@ -179,4 +222,6 @@ export class OutsideSession {
     if (token === refused) throw problem;
     return token;
   }
+
+  close() {}
 }

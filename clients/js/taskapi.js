@@ -205,6 +205,7 @@ export class TaskApi extends EventTarget {
   #end(session, problem = null) {
     if (!session || this.#session !== session) return;
     this.#session = null;
+    session.close();
     this.dispatchEvent(new CustomEvent("signout", { detail: { problem } }));
   }
 

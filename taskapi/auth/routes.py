@@ -73,14 +73,14 @@ def log_in(keyed: Keyed, body: dict[str, Any], query: dict[str, Any]) -> Any:
     200,
     TokenPair(),
     headers=["Set-Cookie"],
-    problems=["refresh_token_reused", "origin_not_allowed"],
+    problems=["refresh_token_reused", "refresh_token_superseded", "origin_not_allowed"],
 )
 def refresh(keyed: Keyed, query: dict[str, Any]) -> Any:
     """Exchange the refresh token, sent as bearer token or in the cookie, for a new pair.
 
-    The old refresh token is spent: sent again, it ends its session, but with the same
-    Idempotency-Key it gets the same pair again until the new refresh token is used. One that
-    came in the cookie is answered in the cookie.
+    The old refresh token is spent: sent again, it ends its session. With the Idempotency-Key
+    of its exchange, it and the new token get the same pair again, until the new one is used.
+    One that came in the cookie is answered in the cookie.
     """
     pair = sessions.refresh(g.claims, keyed)
     return answer_tokens(pair, in_cookie=query["cookie"] or "token_was_in_cookie" in g)

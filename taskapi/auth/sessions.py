@@ -18,7 +18,9 @@ from taskapi.exceptions import (
     AccountDisabled,
     Busy,
     CredentialsInvalid,
+    IdempotencyKeyReused,
     RefreshTokenReused,
+    RefreshTokenSuperseded,
     SessionEnded,
     SessionNotFound,
 )
@@ -138,17 +140,17 @@ def open_session(client: Client, user: Row) -> tokens.Grant:
 def refresh(claims: tokens.Claims, keyed: Keyed) -> dict[str, Any]:
     """Exchange a refresh token for a new pair.
 
-    A token that was spent before ends its session: somebody else may hold a copy. By its key
-    a request gets its pair again, until the new refresh token is used in its turn. Raises
-    `SessionEnded`, `RefreshTokenReused`.
+    A token that was spent before ends its session: somebody else may hold a copy. With the key
+    of its exchange it comes from whoever made that, and gets the same pair. Raises
+    `SessionEnded`, `RefreshTokenReused`, `RefreshTokenSuperseded`, `IdempotencyKeyReused`.
     """
     with keyed.transaction(acting_as=SYSTEM):
-        given = keyed.find(claims.user_id)
-        if given and _is_unspent(before := tokens.Grant(**given)):
-            return tokens.sign_pair(before)
+        if done := keyed.find(claims.user_id):
+            return tokens.sign_pair(_granted_before(claims, **done))
         granted = _spend(claims)
         if granted:
-            keyed.keep(claims.user_id, granted._asdict())
+            done = {"spent": claims.token_id, "granted": granted._asdict()}
+            keyed.keep(claims.user_id, done)
     if granted is None:
         log.warning("refresh_token_reused", user_id=claims.user_id, session_id=claims.session_id)
         raise RefreshTokenReused
@@ -185,9 +187,25 @@ def _spend(claims: tokens.Claims) -> tokens.Grant | None:
     return tokens.grant(user, claims.session_id, next_id) if is_renewed else None
 
 
-def _is_unspent(granted: tokens.Grant) -> bool:
-    is_same = (Session.id == granted.session_id, Session.refresh_id == granted.refresh_id)
-    return bool(execute(select(Session.id).where(*is_same, *IS_OPEN), acting_as=SYSTEM))
+def _granted_before(claims: tokens.Claims, spent: str, granted: dict[str, Any]) -> tokens.Grant:
+    """Return what was granted for `spent`, to whoever shows that or what they got for it.
+
+    Where the new token is used already, the request was on its way for long, and nobody waits
+    for its answer any more.
+    """
+    before = tokens.Grant(**granted)
+    # A browser may have taken the cookie and have lost the page that had asked for it.
+    if claims.token_id not in (spent, before.refresh_id):
+        raise IdempotencyKeyReused
+    rows = execute(
+        select(Session.refresh_id).where(Session.id == before.session_id, *IS_OPEN),
+        acting_as=SYSTEM,
+    )
+    if not rows:
+        raise SessionEnded
+    if rows[0]["refresh_id"] != before.refresh_id:
+        raise RefreshTokenSuperseded
+    return before
 
 
 def list_sessions(actor: Actor) -> list[Row]:

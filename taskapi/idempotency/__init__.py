@@ -117,7 +117,7 @@ def takes_key(view: View) -> View:
 
     @functools.wraps(view)
     def handed(**said: Any) -> Any:
-        sent = Keyed(_read_key(), _fingerprint({**said, "token": _used_token()}))
+        sent = Keyed(_read_key(), _fingerprint({**said, "session": _session()}))
         response = current_app.make_response(view(keyed=sent, **said))
         if sent.is_replayed:
             response.headers[_REPLAYED] = "true"
@@ -135,12 +135,8 @@ def _read_key() -> str | None:
     return key
 
 
-def _used_token() -> list[str] | None:
-    """Name the session that asks, and the token where this request spends it."""
-    if "claims" not in g:
-        return None
-    claims = g.claims
-    return [claims.session_id, *([claims.token_id] if claims.kind == "refresh" else [])]
+def _session() -> str | None:
+    return g.claims.session_id if "claims" in g else None
 
 
 def _fingerprint(said: dict[str, Any]) -> bytes:

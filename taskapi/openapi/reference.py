@@ -43,6 +43,8 @@ _REMEDIES: Final = {
     "rate_limited": "Wait for `Retry-After` seconds; `RateLimit` in each answer says what is left.",
     "refresh_token_reused": "Log in again. Refresh one at a time, over all tabs of a browser, and "
     "with an `Idempotency-Key` where the answer may be lost.",
+    "refresh_token_superseded": "Go on with the newest pair; whoever used the new token has it. In "
+    "a browser it is in the cookie: ask again with another `Idempotency-Key`.",
     "route_not_found": "Look at the path: `/docs` has all of them.",
     "session_ended": "Log in again.",
     "session_not_found": "List the sessions again; this one has ended.",
