@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import platform
+import struct
 import time
+from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -44,6 +46,9 @@ if DIRECTORY in os.environ:
     # prometheus_client would ask the system who we are at each number that it counts.
     os.register_at_fork(after_in_child=_process_id.cache_clear)
     values.ValueClass = values.MultiProcessValue(_process_id)  # type: ignore[no-untyped-call]
+
+_BURIAL: Final = "burial"
+"""The file that says that counts are being moved from one file to another."""
 
 _IN_FLIGHT: Final = "taskapi.in_flight"
 _METHODS: Final = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
@@ -113,6 +118,15 @@ def get_metrics() -> Response:
 def bury(pid: int) -> None:
     """Keep what a process has counted, after its end, in one file for all that have ended."""
     directory = Path(os.environ[DIRECTORY])
+    burial = directory / _BURIAL
+    burial.touch()
+    try:
+        _move_counts(pid, directory)
+    finally:
+        burial.unlink()
+
+
+def _move_counts(pid: int, directory: Path) -> None:
     multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
     for kind in ("counter", "histogram"):
         own = directory / f"{kind}_{pid}.db"
@@ -132,10 +146,18 @@ def _collect() -> bytes:
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     while True:
-        try:
-            return generate_latest(registry)
-        except FileNotFoundError:
-            continue  # A process has ended between the look at the directory and its files.
+        before = _files()
+        # A process may end or begin meanwhile: its file is gone, or has nothing in it yet.
+        with suppress(FileNotFoundError, struct.error):
+            text = generate_latest(registry)
+            # Counts on their way from one file to the other are read twice or not at all, and
+            # Prometheus would take the next, right ones for those after a restart.
+            if _BURIAL not in before and before == _files():
+                return text
+
+
+def _files() -> set[str]:
+    return {file.name for file in Path(os.environ[DIRECTORY]).iterdir()}
 
 
 def _begin() -> None:

@@ -1,16 +1,20 @@
 """What Prometheus may know."""
 
+import fnmatch
 import re
 import signal
+import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import requests
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
 from taskapi import create_app
-from taskapi.metrics import DIRECTORY
+from taskapi.metrics import DIRECTORY, _collect, bury
 from tests.people import register
 from tests.service import Caller, make_settings, running_service
 
@@ -140,6 +144,63 @@ def test_all_processes_are_counted_together_over_reloads(tmp_path):
             sum(name.startswith("histogram_") for name in names) <= 2 + 3
         )  # workers; gunicorn, whoever started it, all that ended
         assert samples_of(service)["taskapi_requests_in_flight"] == 1
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """The files of two processes, 1 that counts and those that have ended, in this order."""
+    monkeypatch.setenv(DIRECTORY, str(tmp_path))
+    names: list[Path] = [tmp_path / "counter_1.db", tmp_path / "counter_ended.db"]
+    monkeypatch.setattr("glob.glob", lambda pattern: fnmatch.filter(map(str, names), pattern))
+    for name, count in zip(names, (3, 10), strict=True):
+        write_count(name, count)
+    return names
+
+
+def write_count(file, count):
+    values = MmapedDict(str(file))
+    values.write_value(mmap_key("taskapi_x", "taskapi_x_total", [], [], "x"), count, 0)
+    values.close()
+
+
+def test_what_a_process_counted_that_ends_meanwhile_is_counted_once(files, monkeypatch):
+    own, ended = files
+    read_file = MmapedDict.read_all_values_from_file
+
+    def read_and_end(path):
+        values = list(read_file(path))
+        if own in files:
+            files.remove(own)
+            bury(1)
+        return values
+
+    monkeypatch.setattr(MmapedDict, "read_all_values_from_file", staticmethod(read_and_end))
+
+    assert read(_collect().decode())["taskapi_x_total"] == 13
+    assert list(own.parent.iterdir()) == [ended]
+
+
+def test_nothing_is_told_while_counts_are_moved(files):
+    own, ended = files
+    (burial := own.with_name("burial")).touch()
+    write_count(ended, 13)
+
+    def finish():
+        files.remove(own)
+        burial.unlink()
+
+    threading.Timer(0.2, finish).start()
+
+    assert read(_collect().decode())["taskapi_x_total"] == 13
+
+
+def test_a_file_that_is_being_made_stops_nobody(files):
+    unborn = files[0].with_name("counter_2.db")
+    unborn.touch()
+    files.append(unborn)
+    threading.Timer(0.2, files.remove, (unborn,)).start()
+
+    assert read(_collect().decode())["taskapi_x_total"] == 13
 
 
 def samples_of(service):
