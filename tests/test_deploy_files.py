@@ -410,6 +410,8 @@ def test_the_containers_fit_together():
     assert "socket:/run/taskapi" in service["volumes"]
     assert "socket:/run/taskapi:ro" in SERVICES["nginx"]["volumes"]
     assert environment["TRUSTED_PROXIES"] == 1
+    # Where the health check of the image asks, whatever PORT is in .env.
+    assert f"127.0.0.1:{environment['PORT']}" in service["command"]
     assert environment["RATE_LIMIT_STORAGE_URL"].startswith("redis://redis:")
     assert service["image"] == f"taskapi:{config.VERSION}"
     assert int(service["stop_grace_period"][:-1]) > gunicorn_setting("graceful_timeout")
