@@ -1,5 +1,6 @@
 """How gunicorn serves taskapi; whatever an operator may choose comes from the settings."""
 
+import atexit
 import logging
 import os
 import select
@@ -10,9 +11,18 @@ from pathlib import Path
 from typing import Any
 
 _MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+
+def _leave_no_files(directory: str, of: int) -> None:
+    # However it ends, also where it could not start; but not with a worker.
+    if os.getpid() == of:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     # Before anything is imported that counts. A reload comes here again, and counts on.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="taskapi-", dir=_MEMORY)
+    atexit.register(_leave_no_files, os.environ["PROMETHEUS_MULTIPROC_DIR"], os.getpid())
 
 from taskapi import metrics
 from taskapi.__main__ import CannotStart, prepare_database
@@ -100,8 +110,3 @@ def post_worker_init(worker: Any) -> None:
 def child_exit(_server: Any, worker: Any) -> None:
     """Keep what the worker has counted."""
     metrics.bury(worker.pid)
-
-
-def on_exit(_server: Any) -> None:
-    """Leave no files behind."""
-    shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)

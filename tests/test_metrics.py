@@ -1,8 +1,11 @@
 """What Prometheus may know."""
 
 import fnmatch
+import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -16,7 +19,7 @@ from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from taskapi import create_app
 from taskapi.metrics import DIRECTORY, _collect, bury
 from tests.people import register
-from tests.service import Caller, make_settings, running_service
+from tests.service import ROOT, Caller, make_settings, running_service
 
 
 def read(text):
@@ -201,6 +204,33 @@ def test_a_file_that_is_being_made_stops_nobody(files):
     threading.Timer(0.2, files.remove, (unborn,)).start()
 
     assert read(_collect().decode())["taskapi_x_total"] == 13
+
+
+STARTED = """
+import os, runpy, sys
+runpy.run_path("gunicorn.conf.py")
+if not os.fork():
+    sys.exit()  # A worker.
+os.wait()
+directory = os.environ["PROMETHEUS_MULTIPROC_DIR"]
+print(directory, os.path.isdir(directory))
+"""
+
+
+def test_a_start_that_comes_to_nothing_leaves_no_files():
+    environment = {name: value for name, value in os.environ.items() if name != DIRECTORY}
+    started = subprocess.run(
+        [sys.executable, "-c", STARTED],
+        cwd=ROOT,
+        env={**environment, "JWT_SECRET_KEY": "k" * 32, "DATABASE_URL": "postgresql://x/y"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    directory, was_there = started.stdout.split()
+    assert was_there == "True"
+    assert not Path(directory).exists()
 
 
 def samples_of(service):
