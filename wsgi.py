@@ -1,5 +1,12 @@
 """What gunicorn serves and `flask --app wsgi` works on."""
 
-from taskapi import create_app
+import click
 
-app = create_app()
+from taskapi import create_app
+from taskapi.config import SettingsError
+
+try:
+    app = create_app()
+except SettingsError as error:
+    # For `flask`, which says it in one line; gunicorn's configuration has said it before.
+    raise click.ClickException(f"these settings are wrong:\n{error}") from None

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from taskapi import create_app, embedded
+from taskapi.upkeep.backup import _connection
 from tests.people import PASSWORD, assert_problem, bearer
 from tests.service import ROOT, Caller, free_port, make_settings, migrated_data, running_service
 
@@ -113,6 +114,7 @@ def test_sessions_are_listed_and_ended(flask, app, alice, bob):
         ("users", "disable", "nobody@example.com"),
         ("users", "enable", "nobody@example.com"),
         ("users", "sessions", "nobody@example.com"),
+        ("users", "unlock", "nobody@example.com"),
         ("tokens", "revoke", "nobody@example.com"),
     ],
 )
@@ -214,6 +216,40 @@ def test_every_command_explains_itself(flask, command):
 
     assert said.startswith("Usage: ")
     assert len(said.splitlines()) > 4
+
+
+def test_a_command_says_in_a_line_each_which_settings_are_wrong():
+    finished = subprocess.run(
+        [sys.executable, "-m", "flask", "--app", "wsgi", "doctor"],
+        cwd=ROOT,
+        env={**os.environ, "JWT_SECRET_KEY": "short", "RATE_LIMIT_READS": "5"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    first, *lines = finished.stderr.splitlines()
+    assert (finished.returncode, first) == (1, "Error: these settings are wrong:")
+    assert [line.partition(":")[0] for line in lines] == ["JWT_SECRET_KEY", "RATE_LIMIT_READS"]
+
+
+def test_a_backup_that_cannot_be_written_says_so(flask, tmp_path):
+    said = flask("backup", str(tmp_path / "nowhere" / "all.dump"), exit_code=1)
+
+    assert said.startswith("Error: ")
+    assert "cannot be written (No such file or directory)" in said
+
+
+def test_a_backup_takes_the_same_way_to_the_database():
+    options = "sslmode=verify-full&sslcert=/c&sslkey=/k&options=-cx%3Dy"
+    url = f"postgresql+psycopg2://a:b@h:6543/d?{options}"
+    with create_app(make_settings(database_url=url)).app_context():
+        said = _connection()
+
+    assert (said["PGHOST"], said["PGPORT"], said["PGDATABASE"]) == ("h", "6543", "d")
+    assert (said["PGUSER"], said["PGPASSWORD"]) == ("a", "b")
+    assert (said["PGSSLMODE"], said["PGSSLCERT"], said["PGSSLKEY"]) == ("verify-full", "/c", "/k")
+    assert said["PGOPTIONS"] == "-cx=y -c lock_timeout=10s"
 
 
 @pytest.fixture

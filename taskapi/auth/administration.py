@@ -40,6 +40,14 @@ def list_accounts() -> Iterator[Row]:
         last = page[-1]["id"]
 
 
+def find_account(email: str) -> str:
+    """Return the id of an account. Raises `UserNotFound`."""
+    found = execute(select(User.id).where(User.email == normalise_email(email)), acting_as=SYSTEM)
+    if not found:
+        raise UserNotFound
+    return str(found[0]["id"])
+
+
 def disable_account(email: str) -> None:
     """Close an account: its sessions end, and it opens no new ones. Raises `UserNotFound`."""
     with transaction(acting_as=SYSTEM):
@@ -55,7 +63,7 @@ def enable_account(email: str) -> None:
 
 def list_sessions(email: str) -> list[Row]:
     """Return the open sessions of an account, the last used first. Raises `UserNotFound`."""
-    user_id = _find(email)
+    user_id = find_account(email)
     return execute(
         select(
             Session.id, Session.device, Session.address, Session.created_at, Session.last_used_at
@@ -73,7 +81,7 @@ def end_sessions(*, email: str | None = None, session_id: str | None = None) -> 
     """
     which: list[ColumnElement[bool]] = []
     if email is not None:
-        which.append(Session.user_id == _find(email))
+        which.append(Session.user_id == find_account(email))
     if session_id is not None:
         which.append(Session.id == session_id)
     ended = _end(*which)
@@ -97,13 +105,6 @@ def _forget(table: Any, key: Any, is_old: ColumnElement[bool], count: int) -> in
     # What somebody else has locked is left for the next time.
     old = select(key).where(is_old).limit(count).with_for_update(skip_locked=True)
     return len(execute(delete(table).where(key.in_(old)).returning(key), acting_as=SYSTEM))
-
-
-def _find(email: str) -> str:
-    found = execute(select(User.id).where(User.email == normalise_email(email)), acting_as=SYSTEM)
-    if not found:
-        raise UserNotFound
-    return str(found[0]["id"])
 
 
 def _set(email: str, **values: Any) -> str:

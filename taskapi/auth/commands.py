@@ -153,6 +153,7 @@ def import_users(file: IO[bytes]) -> None:
 def unlock(email: str) -> None:
     """Let EMAIL try to log in again after too many failures."""
     with running_database():
+        administration.find_account(email)
         throttle.unlock(normalise_email(email))
     click.echo("Done.")
 

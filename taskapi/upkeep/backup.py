@@ -38,14 +38,18 @@ def init_app(app: Flask, settings: Settings) -> None:
         if file.exists() and not force:
             raise click.ClickException(f"{file} is there already; choose another, or --force.")
         draft = file.with_name(f".{file.name}.part")
-        with running_database():
-            try:
-                # Made first, so that it is closed to others before anything is in it.
-                os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+        try:
+            # Made first, so that it is closed to others before anything is in it.
+            os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+        except OSError as error:
+            detail = f"{file} cannot be written ({error.strerror}); choose another place."
+            raise click.ClickException(detail) from None
+        try:
+            with running_database():
                 _run("pg_dump", settings, "--format=custom", "--no-owner", f"--file={draft}")
-                draft.replace(file)
-            finally:
-                draft.unlink(missing_ok=True)
+            draft.replace(file)
+        finally:
+            draft.unlink(missing_ok=True)
         click.echo(f"{file}: {file.stat().st_size / 1024:,.0f} KiB.")
 
     @app.cli.command("restore")
@@ -115,13 +119,15 @@ def _connection() -> dict[str, str]:
     """Say in libpq's environment how to connect: the arguments of a process are for all to see."""
     url = db.engine.url
     said = {
-        "PGHOST": url.host or url.query.get("host"),
+        "PGHOST": url.host,
         "PGPORT": url.port,
         "PGUSER": url.username,
         "PGPASSWORD": url.password,
         "PGDATABASE": url.database,
-        "PGSSLMODE": url.query.get("sslmode"),
-        "PGSSLROOTCERT": url.query.get("sslrootcert"),
-        "PGOPTIONS": "-c lock_timeout=10s",
     }
-    return {name: str(value) for name, value in said.items() if value is not None}
+    # libpq has a variable for each option of the address: PGSSLMODE is sslmode.
+    options = {
+        f"PG{name.replace('_', '').upper()}": str(value) for name, value in url.query.items()
+    }
+    options |= {name: str(value) for name, value in said.items() if value is not None}
+    return {**options, "PGOPTIONS": f"{options.get('PGOPTIONS', '')} -c lock_timeout=10s"}
