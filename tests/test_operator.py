@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from taskapi import create_app, embedded
-from taskapi.upkeep.backup import _connection
+from taskapi.upkeep.backup import _connection, _fit_older_servers
 from tests.people import PASSWORD, assert_problem, bearer
 from tests.service import ROOT, Caller, free_port, make_settings, migrated_data, running_service
 
@@ -342,6 +342,21 @@ def test_a_file_that_is_no_backup_changes_nothing(tmp_path, in_directory):
 
     assert "pg_restore: error" in in_directory("restore", "--yes", str(file), exit_code=1)
     assert "OK    migrations" in in_directory("doctor")
+
+
+@pytest.mark.service
+def test_a_script_of_a_newer_pg_restore_fits_an_older_server(tmp_path, in_directory):
+    file, script = tmp_path / "all.dump", tmp_path / "all.sql"
+    in_directory("backup", str(file))
+    restore = embedded.program_dir() / "pg_restore"
+    subprocess.run([restore, f"--file={script}", file], check=True)
+    # The newest there are; what 17 has brought, 16 would refuse.
+    before = script.read_text()
+    assert "\nSET transaction_timeout = 0;\n" in before
+
+    _fit_older_servers(script)
+
+    assert script.read_text() == before.replace("SET transaction", "--- transaction")
 
 
 def everything(directory):

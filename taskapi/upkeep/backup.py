@@ -70,6 +70,7 @@ def init_app(app: Flask, settings: Settings) -> None:
             with tempfile.NamedTemporaryFile(suffix=".sql") as script:
                 # As a script first: a file that breaks off must not be half restored.
                 _run("pg_restore", settings, "--no-owner", f"--file={script.name}", str(file))
+                _fit_older_servers(Path(script.name))
                 _run(
                     "psql",
                     settings,
@@ -80,6 +81,14 @@ def init_app(app: Flask, settings: Settings) -> None:
             flask_migrate.upgrade()
             [row] = execute(text("SELECT count(*) AS users FROM users"), acting_as=SYSTEM)
         click.echo(f"Done: {row['users']} users.")
+
+
+def _fit_older_servers(script: Path) -> None:
+    # A pg_restore of 17 or newer sets, to what it is already, what a server before 17 refuses.
+    with script.open("r+b") as file:
+        head = file.read(4096)
+        file.seek(0)
+        file.write(head.replace(b"\nSET transaction_timeout ", b"\n--- transaction_timeout ", 1))
 
 
 def _drop_everything() -> str:
