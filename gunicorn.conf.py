@@ -109,4 +109,8 @@ def post_worker_init(worker: Any) -> None:
 
 def child_exit(_server: Any, worker: Any) -> None:
     """Keep what the worker has counted."""
-    metrics.bury(worker.pid)
+    try:
+        metrics.bury(worker.pid)
+    except Exception:
+        # gunicorn would end, and the service with it, for a few numbers.
+        logging.getLogger("gunicorn.error").exception("What a worker has counted is lost.")

@@ -50,6 +50,8 @@ if DIRECTORY in os.environ:
 _BURIAL: Final = "burial"
 """The file that says that counts are being moved from one file to another."""
 
+_PATIENCE: Final = 2.0  # seconds, until counts that never come to rest are told as they are
+
 _IN_FLIGHT: Final = "taskapi.in_flight"
 _METHODS: Final = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -133,8 +135,9 @@ def _move_counts(pid: int, directory: Path) -> None:
         if not own.exists():
             continue
         sums = MmapedDict(str(directory / f"{kind}_ended.db"))  # type: ignore[no-untyped-call]
-        for key, value, timestamp, _ in MmapedDict.read_all_values_from_file(str(own)):  # type: ignore[no-untyped-call]
-            sums.write_value(key, sums.read_value(key)[0] + value, timestamp)  # type: ignore[no-untyped-call]
+        with suppress(struct.error):  # Of one that was killed while it made its file.
+            for key, value, timestamp, _ in MmapedDict.read_all_values_from_file(str(own)):  # type: ignore[no-untyped-call]
+                sums.write_value(key, sums.read_value(key)[0] + value, timestamp)  # type: ignore[no-untyped-call]
         sums.close()  # type: ignore[no-untyped-call]
         own.unlink()
     (directory / f"gauge_max_{pid}.db").unlink(missing_ok=True)
@@ -145,7 +148,8 @@ def _collect() -> bytes:
         return generate_latest(REGISTRY)
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    while True:
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
         before = _files()
         # A process may end or begin meanwhile: its file is gone, or has nothing in it yet.
         with suppress(FileNotFoundError, struct.error):
@@ -154,6 +158,7 @@ def _collect() -> bytes:
             # Prometheus would take the next, right ones for those after a restart.
             if _BURIAL not in before and before == _files():
                 return text
+    return generate_latest(registry)
 
 
 def _files() -> set[str]:

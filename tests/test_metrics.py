@@ -206,6 +206,18 @@ def test_a_file_that_is_being_made_stops_nobody(files):
     assert read(_collect().decode())["taskapi_x_total"] == 13
 
 
+def test_one_that_was_killed_while_it_made_its_file_is_buried_as_well(files):
+    unborn = files[0].with_name("counter_2.db")
+    unborn.touch()
+    files.append(unborn)
+
+    bury(2)
+    files.remove(unborn)
+
+    assert not unborn.exists()
+    assert read(_collect().decode())["taskapi_x_total"] == 13
+
+
 STARTED = """
 import os, runpy, sys
 runpy.run_path("gunicorn.conf.py")
