@@ -11,6 +11,8 @@ import { abortable } from "./waiting.js";
 export { NetworkError, ProblemError, newId };
 
 const LARGEST_PAGE = 200;
+// The first may bring the answer to an exchange of long ago, whose token has expired since.
+const MOST_RENEWALS = 2;
 
 export class TaskApi extends EventTarget {
   #transport;
@@ -250,12 +252,14 @@ export class TaskApi extends EventTarget {
       sent.headers = { ...sent.headers, Authorization: `Bearer ${token}` };
       return this.#transport.send(sent, options);
     };
-    const token = await abortable(session.token(), options.signal);
-    try {
-      return await send(token);
-    } catch (error) {
-      if (error.status !== 401) throw error;
-      return await send(await abortable(session.renew(token, error), options.signal));
+    let token = await abortable(session.token(), options.signal);
+    for (let renewals = 0; ; renewals += 1) {
+      try {
+        return await send(token);
+      } catch (error) {
+        if (error.status !== 401 || renewals === MOST_RENEWALS) throw error;
+        token = await abortable(session.renew(token, error), options.signal);
+      }
     }
   }
 }

@@ -70,6 +70,16 @@ test("a refresh whose answer was lost is repeated and ends no session", async ()
   assert.notEqual(api.user, null);
   proxy.heal();
   await api.createTask({ title: "Buy bread" });
+
+  // And where what it gave has expired as well by then, as on a device that was asleep.
+  clock.expireTokens();
+  proxy.loseAnswers(/^POST \/auth\/refresh/, Infinity);
+  await assert.rejects(api.listTasks(), { name: "NetworkError" });
+  proxy.heal();
+  clock.expireTokens({ late: 1 });
+  const before = await refreshes();
+  assert.deepEqual(await titlesOf(api.tasks({ sort: "title" })), ["Buy bread", "Buy milk"]);
+  assert.equal((await refreshes()) - before, 2);
   assert.deepEqual(events, []);
   await proxy.close();
 });
