@@ -32,7 +32,7 @@ export function isGone(problem, mayBeDone) {
 
 /** With the account its session is gone. */
 export function isOver(problem, mayBeDone) {
-  return mayBeDone && problem.status === 401 && NOTHING;
+  return mayBeDone && problem.code === "session_ended" && NOTHING;
 }
 
 export function isWritten({ status, current }, data, isOurs = false) {

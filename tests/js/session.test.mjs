@@ -156,6 +156,27 @@ test("an account is looked at, changed and deleted", async () => {
   assert.deepEqual(events, ["signout undefined"]);
 });
 
+test("an account is not taken for deleted where only the token has expired", async () => {
+  const clock = new Clock();
+  let isOffline = true;
+  const api = await newcomer({
+    fetch: async (url, init) => {
+      if (init.method === "DELETE" && isOffline) {
+        isOffline = false;
+        throw new TypeError("Failed to fetch");
+      }
+      return clock.fetch(url, init);
+    },
+  });
+  const { email } = api.user;
+  clock.expireTokens();
+
+  await api.deleteMe({ password: PASSWORD });
+
+  assert.equal(api.user, null);
+  await assert.rejects(api.login({ email, password: PASSWORD }), { code: "credentials_invalid" });
+});
+
 test("an issuer outside is asked for another token when its last one has expired", async () => {
   const account = { email: `${newId()}@example.com`, password: PASSWORD };
   const good = await rawToken("/auth/register", account);
