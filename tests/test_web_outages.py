@@ -179,6 +179,28 @@ def test_what_waits_outlives_a_reload(visitor, service):
     assert [task["completed"] for task in Api(service, visitor).tasks()] == [False, True]
 
 
+def test_a_browser_that_stores_nothing_is_enough_while_the_page_is_open(visitor, service):
+    # As Chromium does where its user blocks all data of sites.
+    visitor.context.add_init_script("""{
+      const deny = () => { throw new DOMException("Access is denied.", "SecurityError"); };
+      Object.defineProperty(window, "localStorage", { get: deny });
+      navigator.locks.request = async () => deny();
+    }""")
+    visitor.tab.reload()
+    visitor.sees_list()
+
+    with offline(visitor):
+        visitor.adds("Buy milk")
+        waits(visitor, "1 change waiting")
+    expect(visitor.tab.locator("#banner")).to_be_empty()
+
+    api = Api(service, visitor)
+    assert [task["title"] for task in api.tasks()] == ["Buy milk"]
+    # The feed is followed as well.
+    api.ask("POST", "/tasks", {"title": "Call Grace", "order": 1}, status=201)
+    visitor.sees("Buy milk", "Call Grace")
+
+
 def test_what_cannot_be_done_any_more_is_taken_back_and_explained(visitor, service):
     visitor.adds("Buy milk", "Call Grace")
     all_is_sent(visitor)

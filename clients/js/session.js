@@ -112,7 +112,11 @@ export class Session {
   /** One at a time for all tabs, which share one cookie and would spend its token twice. */
   #inTurn(work) {
     const locks = this.#inCookie && globalThis.navigator?.locks;
-    return locks ? locks.request(`taskapi session ${this.#transport.base}`, work) : work();
+    if (!locks) return work();
+    return locks.request(`taskapi session ${this.#transport.base}`, work).catch((error) => {
+      if (error.name !== "SecurityError") throw error;
+      return work(); // A browser that may store nothing has no locks either.
+    });
   }
 
   #adopt({ access_token, refresh_token, user }) {

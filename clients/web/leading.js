@@ -1,6 +1,8 @@
 // Of all visible tabs of a user one leads: it alone waits for changes, since whoever waits
 // occupies the service, and tells the others.
 
+import { locks } from "./waiting.js";
+
 const QUIET = 60_000; // milliseconds without a word of the leader, until another one takes over
 const LOOK = 10_000;
 
@@ -33,8 +35,8 @@ export class Leading {
     if (this.#isAsking) return;
     this.#isAsking = true;
     while (!document.hidden && !this.#stopped.signal.aborted) {
-      // Pages without TLS have no locks: there each tab leads itself.
-      if (navigator.locks) await this.#waitForLead();
+      // Where there are no locks each tab leads itself.
+      if (locks) await this.#waitForLead();
       else await this.#work(this.#stopped.signal);
     }
     this.#isAsking = false;
@@ -64,7 +66,7 @@ export class Leading {
   async #lead(options, onLead) {
     const lost = new AbortController();
     try {
-      await navigator.locks.request(this.#name, options, () => {
+      await locks.request(this.#name, options, () => {
         onLead?.();
         return this.#work(AbortSignal.any([this.#stopped.signal, lost.signal]));
       });

@@ -11,9 +11,13 @@ export class Outbox {
   #writes = new Map();
   #storage;
 
-  constructor(userId, storage = localStorage) {
+  constructor(userId) {
     this.#prefix = `taskapi.outbox.${userId}.`;
-    this.#storage = storage;
+    try {
+      this.#storage = localStorage;
+    } catch {
+      // Where it is forbidden there is none, and each use of it fails below.
+    }
     this.reload();
   }
 

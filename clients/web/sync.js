@@ -2,7 +2,7 @@
 
 import { Leading } from "./leading.js";
 import { isBasedOn, judge, send } from "./sending.js";
-import { until } from "./waiting.js";
+import { locks, until } from "./waiting.js";
 
 const WAIT = 25; // seconds; the longest that the service lets anybody wait for a change
 const PAGE = 1000;
@@ -235,7 +235,7 @@ export class Sync extends EventTarget {
 
 /** Do some work, one tab after the other. */
 function inTurn(name, signal, work) {
-  return navigator.locks ? navigator.locks.request(name, { signal }, work) : work();
+  return locks ? locks.request(name, { signal }, work) : work();
 }
 
 /** Wait for work which may be stopped, or end with the session: of that the client tells. */

@@ -1,3 +1,6 @@
+/** What all tabs share; a page without TLS has none, nor has one that may store nothing. */
+export const locks = mayStore() ? navigator.locks : undefined;
+
 /** Wait until `start(resolve)` resolves; reject as soon as `signal` is aborted. */
 export function until(signal, start) {
   return new Promise((resolve, reject) => {
@@ -9,4 +12,12 @@ export function until(signal, start) {
       resolve();
     });
   });
+}
+
+function mayStore() {
+  try {
+    return Boolean(localStorage);
+  } catch {
+    return false;
+  }
 }
