@@ -9,7 +9,7 @@ import { sleep } from "./waiting.js";
  */
 export async function* followChanges(read, { since, wait, limit }, options) {
   const { timeout = 30_000 } = options;
-  const forEver = wait !== undefined;
+  const forEver = wait > 0;
   let reset = false;
   let hasMore = true;
   let failures = 0;
