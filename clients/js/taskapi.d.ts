@@ -28,7 +28,11 @@ export type PageParams = Omit<ListParams, "cursor" | "include">;
 export type ImportReport = Schemas["ImportReport"];
 export type FieldError = NonNullable<Schemas["Problem"]["errors"]>[number];
 /** A problem document (RFC 9457); with 412 it has the task as it is now. */
-export type Problem = Schemas["Problem"] & { current?: Task; index?: number };
+export type Problem = Omit<Schemas["Problem"], "request_id"> & {
+  request_id: string | null;
+  current?: Task;
+  index?: number;
+};
 
 export type Change =
   | { op: "upsert"; task: Task }
@@ -126,7 +130,7 @@ export class TaskApi extends EventTarget {
   ): Promise<User>;
   login(credentials: Schemas["Credentials"], options?: RequestOptions): Promise<User>;
   /** After the page was loaded: sign in by the cookie; null where there is no session in it. */
-  restore(options?: RequestOptions): Promise<User | null>;
+  restore(options?: Pick<RequestOptions, "signal">): Promise<User | null>;
   /** Fails where the service cannot be reached, and then you are still signed in. */
   logout(options?: RequestOptions & { all?: boolean }): Promise<void>;
   me(options?: RequestOptions): Promise<User>;
@@ -194,6 +198,7 @@ export class TaskApi extends EventTarget {
 
 /** The service refused; `message` is a sentence for a person. */
 export class ProblemError extends Error {
+  constructor(problem: Problem, options?: { retryAfter?: number | null });
   readonly name: "ProblemError";
   readonly problem: Problem;
   readonly status: number;
@@ -202,8 +207,8 @@ export class ProblemError extends Error {
   readonly detail: string;
   /** What is wrong with which field. */
   readonly errors: FieldError[];
-  /** Finds the request in the service's logs. */
-  readonly requestId: string;
+  /** Finds the request in the service's logs; null where it was a proxy that answered. */
+  readonly requestId: string | null;
   /** Seconds to wait, if the service said so. */
   readonly retryAfter: number | null;
   /** With 412: the task as it is now. */
@@ -212,6 +217,7 @@ export class ProblemError extends Error {
 
 /** No answer came: the service is away, or this device is offline. */
 export class NetworkError extends Error {
+  constructor(cause?: unknown);
   readonly name: "NetworkError";
 }
 

@@ -87,6 +87,12 @@ export async function misuse(task: Task, signal: AbortSignal): Promise<void> {
   await api.getTask(task, signal);
   // @ts-expect-error -- A task of your own id is named by it, and takes no key.
   await api.createTask({ title: "Buy milk" }, { id: newId(), idempotencyKey: newId() });
+  // @ts-expect-error -- All who restore wait for the same exchange.
+  await api.restore({ retries: 0 });
+  // @ts-expect-error -- It is made of a problem, and not of a message.
+  const refusal = new ProblemError("No.");
+  // @ts-expect-error -- What a proxy has answered is in no log of the service.
+  console.log(refusal.requestId.length);
   // @ts-expect-error -- A name has to be given with each operation.
   await api.batch([{ op: "delete" }]);
   // @ts-expect-error -- What is undone by a signout may be nobody.
