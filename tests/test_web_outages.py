@@ -179,6 +179,23 @@ def test_what_waits_outlives_a_reload(visitor, service):
     assert [task["completed"] for task in Api(service, visitor).tasks()] == [False, True]
 
 
+def test_what_waits_stays_in_its_order_though_the_clock_is_set_back(visitor, service):
+    tasks = re.compile(r"/tasks(/.+)?(\?.*)?$")
+    visitor.context.route(tasks, lambda route: route.abort())
+    visitor.adds("Buy milk")
+    waits(visitor, "1 change waiting")
+
+    visitor.context.add_init_script("Date.now = ((now) => () => now() - 86_400_000)(Date.now);")
+    visitor.tab.reload()
+    visitor.completes("Buy milk")
+    waits(visitor, "2 changes waiting")
+    visitor.context.unroute(tasks)
+
+    all_is_sent(visitor)
+    [task] = Api(service, visitor).tasks()
+    assert task["completed"]
+
+
 def test_a_browser_that_stores_nothing_is_enough_while_the_page_is_open(visitor, service):
     # As Chromium does where its user blocks all data of sites.
     visitor.context.add_init_script("""{

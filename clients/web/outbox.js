@@ -41,7 +41,9 @@ export class Outbox {
   }
 
   add(write) {
-    const named = { key: newId(), ...write };
+    // Counted, since a clock may be set back.
+    const number = (this.writes.at(-1)?.number ?? 0) + 1;
+    const named = { key: newId(), number, ...write };
     this.#writes.set(named.key, named);
     this.#keep(named);
     return named;
@@ -81,7 +83,7 @@ export class Outbox {
     const before = this.#summary();
     const stored = keys.map((key) => JSON.parse(this.#storage.getItem(key))).filter(Boolean);
     const loose = this.writes.filter((write) => write.isLoose);
-    const all = [...stored, ...loose].sort((one, other) => (one.key < other.key ? -1 : 1));
+    const all = [...stored, ...loose].sort(byNumber);
     this.#writes = new Map(all.map((write) => [write.key, write]));
     return this.#summary() !== before;
   }
@@ -103,4 +105,9 @@ export class Outbox {
       write.isLoose = true;
     }
   }
+}
+
+/** Two tabs may have counted to the same number. */
+function byNumber(one, other) {
+  return one.number - other.number || (one.key < other.key ? -1 : 1);
 }
