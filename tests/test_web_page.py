@@ -127,6 +127,20 @@ def test_tasks_are_added_edited_and_completed_where_they_stand(visitor, service)
     expect(visitor.row("Call Grace").get_by_text("After six.")).to_be_visible()
 
 
+def test_who_only_looks_at_the_texts_changes_nothing(visitor, service):
+    api = Api(service, visitor)
+    texts = {"title": "Buy milk\r\nand bread", "description": "At six.\r\nOr at seven."}
+    task = api.ask("POST", "/tasks", texts, status=201)
+    visitor.tab.locator("#tasks .title").click()
+    visitor.tab.keyboard.press("Enter")
+    visitor.tab.get_by_role("button", name="Notes of Buy milk").click()
+    visitor.tab.get_by_label("Notes", exact=True).press("Control+Enter")
+    visitor.adds("Written after that")
+    expect_soon(lambda: len(api.tasks()) == 2)
+
+    assert api.ask("GET", f"/tasks/{task['id']}") == task
+
+
 def test_tasks_are_reordered_by_dragging(visitor, service):
     tab = visitor.tab
     visitor.adds("One", "Two", "Three", "Four")

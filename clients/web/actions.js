@@ -27,7 +27,7 @@ export class Actions {
   edit(id, texts, { base, before }) {
     const changes = {};
     for (const [name, text] of Object.entries(texts)) {
-      if (text !== before[name]) changes[name] = text;
+      if (text !== asInField(before[name])) changes[name] = text;
     }
     if (Object.keys(changes).length === 0) return false;
     const { title, description } = before;
@@ -65,4 +65,9 @@ export class Actions {
     this.#sync.settle(key, { keep });
     announce(keep ? "Your text is kept" : "The other text is taken");
   }
+}
+
+/** A text as a field of the page gives it back. */
+function asInField(text) {
+  return text && text.replace(/\r\n?/g, "\n");
 }
