@@ -210,6 +210,9 @@ def test_tasks_are_found_by_the_beginnings_of_their_words_and_filtered(visitor):
     visitor.sees("Crème brûlée", "Milk the cow")
     tab.get_by_role("link", name="Done").click()
     visitor.sees("Buy milk")
+    tab.get_by_role("link", name="Skip to your tasks").press("Enter")
+    expect(tab.get_by_label("New task")).to_be_focused()
+    visitor.sees("Buy milk")
     tab.reload()
     visitor.sees("Buy milk")
     # What is new is shown, whatever was shown before.

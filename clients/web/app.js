@@ -47,6 +47,10 @@ query.addEventListener("keydown", (event) => {
   event.preventDefault();
   clearQuery();
 });
+$("skip").addEventListener("click", (event) => {
+  event.preventDefault(); // What is shown stands in the same part of the address.
+  newTitle.focus();
+});
 $("add").addEventListener("submit", (event) => {
   event.preventDefault();
   add();
@@ -143,7 +147,7 @@ function showUser(user) {
 function showFilter() {
   if (!desk) return;
   const wanted = location.hash.slice(1);
-  const filter = wanted in HEADINGS ? wanted : "all";
+  const filter = Object.hasOwn(HEADINGS, wanted) ? wanted : "all";
   for (const link of document.querySelectorAll("[data-filter]")) {
     link.ariaCurrent = link.dataset.filter === filter ? "page" : null;
   }
