@@ -264,6 +264,21 @@ def test_what_is_deleted_can_be_brought_back(visitor, service):
     expect(tab.get_by_role("button", name="Delete Call Grace")).to_be_focused()
 
 
+def test_the_last_task_is_brought_back_by_the_usual_keys_as_well(visitor):
+    visitor.adds("Buy milk")
+    visitor.deletes("Buy milk")
+    new = visitor.tab.get_by_label("New task")
+    expect(new).to_be_focused()
+
+    # Where something is written, the keys undo that.
+    new.fill("Call")
+    new.press("Control+z")
+    visitor.sees()
+    new.fill("")
+    new.press("Control+z")
+    visitor.sees("Buy milk")
+
+
 def test_a_second_tab_follows_without_a_reload_and_only_one_waits(visitor, service):
     visitor.adds("Buy milk")
     second = visitor.open_tab()

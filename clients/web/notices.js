@@ -60,7 +60,8 @@ export function toast(text, { action, run, undoes = false, stays = STAYS } = {})
 // Whoever has no mouse is not to go a long way for it; in a text the keys undo what was typed.
 addEventListener("keydown", (event) => {
   const isUndo = event.key.toLowerCase() === "z" && (event.ctrlKey || event.metaKey) && !event.shiftKey;
-  if (!isUndo || event.target.matches("textarea, input:not([type=checkbox])")) return;
+  const isWriting = event.target.matches("textarea, input:not([type=checkbox])") && event.target.value;
+  if (!isUndo || isWriting) return;
   const action = [...toasts.querySelectorAll(".action[aria-keyshortcuts]")].at(-1);
   if (!action) return;
   event.preventDefault();
