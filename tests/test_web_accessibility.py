@@ -141,6 +141,25 @@ def test_axe_finds_nothing_in_the_dialogs(visit, check):
     check(visitor, "question")
 
 
+def test_a_dialog_is_where_it_is_said_what_came_of_it(visit):
+    """What stands beside a modal dialog is inert, and no screen reader tells of it."""
+    visitor = visit(PHONE).registers("Ada")
+    tab = visitor.tab
+    tab.get_by_role("button", name="Ada").click()
+    dialog = tab.get_by_role("dialog", name="Account")
+    dialog.get_by_label("Name").fill("Ada Lovelace")
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog.locator("#announcer")).to_have_text("Saved")
+
+    tab.route("**/auth/logout*", lambda route: route.abort())
+    dialog.get_by_role("button", name="Sign out", exact=True).click()
+    expect(dialog.locator("#announcer")).to_contain_text("You are still signed in")
+    tab.unroute("**/auth/logout*")
+    dialog.get_by_role("button", name="Close").click()
+    visitor.adds("Buy milk")
+    expect(tab.locator("body > #announcer")).to_have_text("Added “Buy milk”")
+
+
 def test_all_of_it_goes_without_a_mouse(visit):
     visitor = visit(DESK)
     tab = visitor.tab

@@ -11,6 +11,9 @@ const question = document.getElementById("confirm");
 /** Say it to a screen reader alone: whoever looks sees it already. */
 export function announce(text) {
   announcer.textContent = "";
+  // What is beside a modal dialog is inert, and not read out.
+  const place = [...document.querySelectorAll("dialog:modal")].at(-1) ?? document.body;
+  if (announcer.parentElement !== place) place.append(announcer);
   // What is the same as before is said again only where it has been gone.
   requestAnimationFrame(() => (announcer.textContent = text));
 }
