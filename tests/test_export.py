@@ -128,7 +128,11 @@ def test_what_a_spreadsheet_would_run_begins_with_an_apostrophe(alice, text):
     assert export(alice).json[0]["title"] == text
 
 
-@pytest.mark.parametrize("sign", ["\t", "\r", "\n", "\r\n"], ids=["tab", "cr", "lf", "crlf"])
+@pytest.mark.parametrize(
+    "sign",
+    ["\t", "\r", "\n", "\r\n", " ", "   ", "\u00a0", "\u3000"],
+    ids=["tab", "cr", "lf", "crlf", "space", "spaces", "hard space", "wide space"],
+)
 @pytest.mark.parametrize("marks", ["", "'"], ids=["bare", "marked"])
 def test_so_does_what_would_run_behind_white_space(alice, sign, marks):
     alice.creates("a", description=f"{marks}{sign}=1+1")
@@ -142,7 +146,10 @@ def test_so_does_what_would_run_behind_white_space(alice, sign, marks):
 
 @pytest.mark.parametrize(
     "text",
-    ["'", "''", "'tis", "'tis = 1", "a=1", "1-1", "a@example.com", '"=1"', ",=1", "#", "(=1)"],
+    [
+        *("'", "''", "'tis", "'tis = 1", "' '=1", "a=1", "1-1", "a@example.com"),
+        *('"=1"', ",=1", "#", "(=1)"),
+    ],
 )
 def test_other_texts_are_left_as_they_are(alice, text):
     alice.creates(text, description=text)

@@ -20,8 +20,9 @@ COLUMNS: Final = (
     *("order", "created_at", "updated_at", "version"),
 )
 _TEXTS: Final = ("title", "description")
-# What a spreadsheet may run (OWASP, CSV Injection), behind any number of our own marks.
-_FORMULA: Final = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
+# What a spreadsheet may run (OWASP, CSV Injection), behind any number of our own marks. White
+# space hides nothing: some take it away before they look.
+_FORMULA: Final = re.compile(r"'*(\s*[=+\-@＝＋－＠]|[\t\r\n])")
 _MARK: Final = "'"
 
 csv.field_size_limit(IMPORT_LIMIT)  # A cell that is too long is one bad row, not the end.
