@@ -27,14 +27,23 @@ def tag(version: int) -> str:
 def wanted_versions() -> list[int] | None:
     """Return the versions that If-Match allows; None where all are.
 
-    What is no tag of ours allows nothing, since it matches no version.
+    What is no tag of ours allows nothing, since it matches no version. Raises
+    `ValidationFailed` where If-None-Match comes as well, which only PUT can mean.
     """
-    if "HTTP_IF_MATCH" not in request.environ:
+    if "HTTP_IF_NONE_MATCH" in request.environ:
+        detail = "Here there is nothing to create; send If-Match, or no condition."
+        raise ValidationFailed([FieldError("/header/If-None-Match", "invalid", detail)])
+    if not has_version():
         return None
     wanted = request.if_match
     if wanted.star_tag:
         return None
     return _numbers(wanted.as_set(include_weak=True))
+
+
+def has_version() -> bool:
+    """Whether If-Match says that the task must have one of some versions."""
+    return "HTTP_IF_MATCH" in request.environ
 
 
 def wants_new() -> bool:
@@ -67,6 +76,10 @@ class ListTag:
     def as_of(self, change: int) -> str:
         """Write the list's tag as of a change."""
         return f'W/"{change}.{self._name}"'
+
+    def is_any_read(self) -> bool:
+        """Whether If-None-Match says that the client has the list, as of whichever change."""
+        return "HTTP_IF_NONE_MATCH" in request.environ and request.if_none_match.star_tag
 
     def changes_read(self) -> list[int]:
         """Return the changes as of which If-None-Match says that the client has the list."""

@@ -171,6 +171,14 @@ def test_after_any_change_the_list_is_sent_again(alice, base, change):
     assert_not_modified(read_again(alice, base, response.headers["ETag"]), response.headers["ETag"])
 
 
+@on_both_paths
+def test_a_star_stands_for_whatever_list_there_is(alice, base):
+    base = base_of(alice, base)
+    for _ in range(2):  # Of no task, and of one.
+        assert_not_modified(read_again(alice, base, "*"), alice.get(base).headers["ETag"])
+        alice.creates()
+
+
 def test_what_others_do_does_not_change_ones_list(alice, bob):
     etag = alice.get("/tasks").headers["ETag"]
 
@@ -455,6 +463,35 @@ def test_a_task_that_is_there_is_not_created_again(alice, base):
     etag = alice.put(path, {"title": "Buy bread"}).headers["ETag"]
     assert_changed(create_under(alice, path), alice.get(path).json)
     assert alice.get(path).headers["ETag"] == etag
+
+
+@on_both_paths
+@pytest.mark.parametrize("version", ['"1"', '"7"', "*"])
+def test_nothing_is_new_and_of_a_version_at_once(alice, base, version):
+    task = alice.creates()
+    base = base_of(alice, base)
+    headers = {"If-Match": version, "If-None-Match": "*"}
+
+    replaced = alice.put(f"{base}/{task['id']}", {"title": "New"}, headers=headers)
+    created = alice.put(f"{base}/{ID}", {"title": "New"}, headers=headers)
+
+    assert_changed(replaced, task)
+    assert_problem(created, 404, "task_not_found")
+    assert alice.get("/tasks").json["tasks"] == [task]
+
+
+@pytest.mark.parametrize("write", [name for name in WRITES if name != "put"])
+@pytest.mark.parametrize("condition", ["*", '"1"', '"7"'])
+def test_where_nothing_can_be_created_the_condition_to_do_so_is_refused(alice, write, condition):
+    task = alice.creates()
+    method, suffix, body = WRITES[write]
+
+    response = alice.call(
+        method, f"/tasks/{task['id']}{suffix}", body, headers={"If-None-Match": condition}
+    )
+
+    assert_refused_field(response, "/header/If-None-Match", "invalid")
+    assert alice.get("/tasks").json["tasks"] == [task]
 
 
 def test_of_two_who_create_the_same_at_once_one_does(alice):

@@ -16,13 +16,14 @@ from taskapi import cursors
 from taskapi.conditions import (
     ListTag,
     has_read,
+    has_version,
     not_modified,
     tag,
     wanted_versions,
     wants_new,
 )
 from taskapi.database import Actor, Row
-from taskapi.exceptions import TaskNotFound
+from taskapi.exceptions import TaskChanged, TaskNotFound
 from taskapi.http import json_response, no_content, parse_id
 from taskapi.idempotency import repeatable
 from taskapi.operations import accepts, answers
@@ -64,7 +65,7 @@ def get_tasks(query: dict[str, Any]) -> Any:
     tags = ListTag(g.actor.user_id)
     page = list_tasks(g.actor, wanted, query["limit"], after, tags.changes_read())
     headers = {"ETag": tags.as_of(page.last_change)}
-    if page.tasks is None:
+    if page.tasks is None or tags.is_any_read():
         return not_modified(headers["ETag"])
     answer: dict[str, Any] = {"tasks": page.tasks, "next_cursor": None}
     if page.next:
@@ -84,7 +85,7 @@ def list_all_tasks() -> Any:
     tags = ListTag(g.actor.user_id)
     page = list_tasks(g.actor, Wanted({}), _BATCH, None, tags.changes_read())
     etag = tags.as_of(page.last_change)
-    if page.tasks is None:
+    if page.tasks is None or tags.is_any_read():
         return not_modified(etag)
     if page.next is None:
         return json_response(page.tasks, 200, {"ETag": etag})
@@ -233,6 +234,9 @@ def delete_task(task_id: str, query: dict[str, Any]) -> Any:
 
 
 def _replace(task_id: str, body: dict[str, Any]) -> Response:
+    if wants_new() and has_version():
+        detail = "If-Match and If-None-Match: * cannot both be met; send one of them."
+        raise TaskChanged(detail, current=service.get_task(g.actor, _parse(task_id)))
     if wants_new():
         return _created(service.create_task(g.actor, body, _parse(task_id)))
     body = {"description": None, **body}
