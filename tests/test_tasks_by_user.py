@@ -186,6 +186,34 @@ def test_another_users_namespace_is_forbidden(client, alice, bob):
     assert_problem(client.get("/api//tasks", headers=headers), 422, "validation_failed")
 
 
+def test_the_list_takes_the_filters_and_orders_of_the_other_path(alice, monkeypatch):
+    monkeypatch.setattr(routes, "_BATCH", 2)
+    for title in ("Oat milk", "Bread", "milk", "Milk powder", "Ümlaut", "almond milk"):
+        alice.creates(title, completed=title == "milk")
+
+    for query in (
+        *("completed=true", "completed=false", "q=MIL", "sort=title", "sort=-title"),
+        *("sort=completed_at", "q=milk&completed=false&sort=-title", "q=nothing"),
+        *("created_after=2026-01-01T00:00:00Z", "updated_before=2026-01-01T00:00:00Z"),
+    ):
+        listed = alice.get(f"{alice.path}?{query}")
+        assert listed.status_code == 200, listed.text
+        assert listed.json == alice.get(f"/tasks?{query}").json["tasks"]
+
+
+@pytest.mark.parametrize(
+    ("query", "name", "code"),
+    [
+        ("colour=red", "colour", "unknown"),
+        ("limit=5", "limit", "unknown"),
+        ("created_after=2026-01-01", "created_after", "date_alone"),
+        ("sort=colour", "sort", "unknown"),
+    ],
+)
+def test_what_the_list_does_not_take_is_refused_by_name(alice, query, name, code):
+    assert_refused_field(alice.get(f"{alice.path}?{query}"), f"/query/{name}", code)
+
+
 @pytest.mark.parametrize("count", [0, 1, 4, 5, 6, 10, 11, 23])
 def test_the_list_is_whole_however_many_batches_it_takes(alice, monkeypatch, count):
     monkeypatch.setattr(routes, "_BATCH", 5)

@@ -28,7 +28,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List all tasks of the user as one array, newest first. */
+        /** List all tasks of the user as one array, newest first unless asked otherwise. */
         get: operations["tasks_by_user_list_all_tasks"];
         put?: never;
         /** Create a task; of its completion another request says. */
@@ -1254,6 +1254,16 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
+        /** @description The URL is too long; send less in it. */
+        UriTooLong: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
         /** @description You have no task with this id. */
         NotFound: {
             headers: {
@@ -1278,16 +1288,6 @@ export interface components {
                 "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
                 RateLimit: components["headers"]["RateLimit"];
                 "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
-                [name: string]: unknown;
-            };
-            content: {
-                "application/problem+json": components["schemas"]["Problem"];
-            };
-        };
-        /** @description The URL is too long; send less in it. */
-        UriTooLong: {
-            headers: {
-                "X-Request-ID": components["headers"]["X-Request-ID"];
                 [name: string]: unknown;
             };
             content: {
@@ -1457,7 +1457,26 @@ export interface operations {
     };
     tasks_by_user_list_all_tasks: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Only completed, or only open ones. */
+                completed?: boolean;
+                /** @description Words in title and description, or their beginnings; case and accents do not count. */
+                q?: string;
+                /** @description Made later than this. */
+                created_after?: string;
+                /** @description Made earlier than this. */
+                created_before?: string;
+                /** @description Changed later than this. */
+                updated_after?: string;
+                /** @description Changed earlier than this. */
+                updated_before?: string;
+                /** @description Completed later than this. */
+                completed_after?: string;
+                /** @description Completed earlier than this. */
+                completed_before?: string;
+                /** @description `-` for descending. Open ones come last by `completed_at`. */
+                sort?: "created_at" | "-created_at" | "updated_at" | "-updated_at" | "completed_at" | "-completed_at" | "title" | "-title" | "order" | "-order";
+            };
             header?: {
                 /** @description Only if it is not what you have read already: its `ETag`. */
                 "If-None-Match"?: components["parameters"]["If-None-Match"];
@@ -1522,6 +1541,7 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             411: components["responses"]["LengthRequired"];
             413: components["responses"]["ContentTooLarge"];
+            414: components["responses"]["UriTooLong"];
             /** @description Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {

@@ -37,6 +37,7 @@ from taskapi.tasks.schemas import (
     Move,
     MovedTask,
     Task,
+    TaskFilters,
     TaskInput,
     TaskList,
     TaskListQuery,
@@ -79,11 +80,13 @@ def get_tasks(query: dict[str, Any]) -> Any:
 
 
 @by_user.get("")
+@accepts(query=TaskFilters())
 @answers(200, Task(many=True), headers=["ETag"], conditions=["If-None-Match"])
-def list_all_tasks() -> Any:
-    """List all tasks of the user as one array, newest first."""
+def list_all_tasks(query: dict[str, Any]) -> Any:
+    """List all tasks of the user as one array, newest first unless asked otherwise."""
+    wanted = _read_wishes(query)
     tags = ListTag(g.actor.user_id)
-    page = list_tasks(g.actor, Wanted({}), _BATCH, None, tags.changes_read())
+    page = list_tasks(g.actor, wanted, _BATCH, None, tags.changes_read())
     etag = tags.as_of(page.last_change)
     if page.tasks is None or tags.is_any_read():
         return not_modified(etag)
@@ -91,7 +94,7 @@ def list_all_tasks() -> Any:
         return json_response(page.tasks, 200, {"ETag": etag})
     # What goes wrong with the first batch is a problem document; later it can only be an
     # array that does not end, which no client takes for whole.
-    array = stream_with_context(_write_array(g.actor, page))
+    array = stream_with_context(_write_array(g.actor, wanted, page))
     return Response(array, headers={"ETag": etag}, mimetype="application/json")
 
 
@@ -265,10 +268,10 @@ def _read_wishes(query: dict[str, Any]) -> Wanted:
     return Wanted(filters, query["sort"])
 
 
-def _write_array(actor: Actor, page: Page) -> Iterator[bytes]:
+def _write_array(actor: Actor, wanted: Wanted, page: Page) -> Iterator[bytes]:
     yield orjson.dumps(page.tasks)[:-1]
     while page.next is not None:
-        page = list_tasks(actor, Wanted({}), _BATCH, page.next)
+        page = list_tasks(actor, wanted, _BATCH, page.next)
         if page.tasks:  # They may have been deleted meanwhile.
             yield b"," + orjson.dumps(page.tasks)[1:-1]
     yield b"]"

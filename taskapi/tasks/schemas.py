@@ -116,7 +116,7 @@ def _time(description: str) -> Time:
     return Time(metadata={"description": description, "example": EXAMPLE_TIME})
 
 
-class TaskListQuery(PageQuery):
+class TaskFilters(Input):
     completed = Boolean(
         in_text=True,
         metadata={"description": "Only completed, or only open ones.", "example": False},
@@ -142,6 +142,9 @@ class TaskListQuery(PageQuery):
             "example": "order",
         },
     )
+
+
+class TaskListQuery(TaskFilters, PageQuery):
     include = Choice(
         ["total"],
         metadata={"description": "Count those of all pages as well.", "example": "total"},
