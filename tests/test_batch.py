@@ -707,6 +707,30 @@ def test_as_many_changes_of_different_tasks_are_one_round_trip_too(wire, wired_a
     assert len(wire.messages) == 1
 
 
+def test_why_a_hundred_were_refused_is_one_look_more(wire, wired_alice):
+    stale = [wired_alice.creates(str(number)) for number in range(3)]
+    trashed = [wired_alice.creates(str(number))["id"] for number in range(3)]
+    for task_id in trashed:
+        assert wired_alice.delete(f"/tasks/{task_id}").status_code == 204
+    gone = [op("delete", str(uuid4())) for _ in range(91)]
+    changed = [op("complete", task["id"], if_match=0) for task in stale]
+    wire.messages.clear()
+
+    results = batch(wired_alice, *gone, *changed)
+
+    assert statuses(results) == [404] * 91 + [412] * 3
+    assert [result["problem"]["current"] for result in results[-3:]] == stale
+    assert len(wire.messages) == 2
+
+    taken = [CREATE | {"id": task_id} for task_id in [*trashed, *(task["id"] for task in stale)]]
+    wire.messages.clear()
+
+    results = batch(wired_alice, *gone, *taken)
+
+    assert statuses(results) == [404] * 91 + [409] * 3 + [412] * 3
+    assert len(wire.messages) == 6  # Begin, lock, all of them, two looks, commit.
+
+
 @pytest.mark.parametrize("atomic", [False, True])
 def test_whoever_has_no_row_here_yet_may_begin_with_a_batch(known_elsewhere, atomic):
     ada = known_elsewhere("ada/b c")

@@ -14,12 +14,21 @@ from typing import Any
 import orjson
 import structlog
 from flask import current_app
+from sqlalchemy import ClauseElement
 from uuid_utils import uuid7
 
 from taskapi.batch.schemas import Operation
 from taskapi.batch.sql import SETTABLE, batch
 from taskapi.database import Actor, Row, execute, transaction
-from taskapi.exceptions import SessionEnded, TaskapiError, TaskNotFound, ValidationFailed
+from taskapi.exceptions import (
+    SessionEnded,
+    TaskapiError,
+    TaskChanged,
+    TaskExists,
+    TaskInTrash,
+    TaskNotFound,
+    ValidationFailed,
+)
 from taskapi.tasks import moving, service, sql
 
 Outcome = Row | TaskapiError | None
@@ -102,23 +111,34 @@ def _run(actor: Actor, wave: dict[int, Operation]) -> dict[int, Outcome]:
         },
         acting_as=actor,
     )
-    by_id = {row["id"]: row for row in rows}
-    return {index: _outcome(actor, one, by_id) for index, one in named.items()}
+    done = {row["id"]: row for row in rows}
+    refused = [one for one in named.values() if one.id not in done]
+    here = _find(actor, sql.FIND, refused)
+    trashed = _find(actor, sql.FIND_IN_TRASH, [one for one in refused if one.op == "create"])
+    return {index: _outcome(one, done, here, trashed) for index, one in named.items()}
 
 
-def _outcome(actor: Actor, operation: Operation, rows: dict[str, Row]) -> Outcome:
+def _find(actor: Actor, statement: ClauseElement, refused: list[Operation]) -> dict[str, Row]:
+    if not refused:
+        return {}
+    values = {"owner": actor.user_id, "ids": [one.id for one in refused]}
+    return {row["id"]: row for row in execute(statement, values, acting_as=actor)}
+
+
+def _outcome(
+    operation: Operation, done: dict[str, Row], here: dict[str, Row], trashed: dict[str, Row]
+) -> Outcome:
     assert operation.id
-    if operation.id in rows:
-        return None if operation.op == "delete" else rows[operation.id]
-    try:
-        if operation.op == "create":
-            service.refuse_taken_id(actor, operation.id)
-            return SessionEnded()
+    if operation.id in done:
+        return None if operation.op == "delete" else done[operation.id]
+    current = here.get(operation.id)
+    if operation.op != "create":
         # What is there all the same has another version.
-        service.update_task(actor, operation.id, {}, operation.versions)
-    except TaskapiError as refusal:
-        return refusal
-    return TaskNotFound()
+        is_changed = current and operation.versions is not None
+        return TaskChanged(current=current) if is_changed else TaskNotFound()
+    if operation.id in trashed:
+        return TaskInTrash()
+    return TaskChanged(TaskExists.message, current=current) if current else SessionEnded()
 
 
 def _run_alone(actor: Actor, index: int, operation: Operation) -> Outcome:

@@ -60,7 +60,7 @@ def move_task(
         execute(sql.LOCK_OWNER, {"owner": actor.user_id}, acting_as=actor)
         wanted = [task_id] + ([anchor] if anchor else [])
         values = {"owner": actor.user_id, "ids": wanted}
-        found = {row["id"]: row for row in execute(_FIND, values, acting_as=actor)}
+        found = {row["id"]: row for row in execute(sql.FIND, values, acting_as=actor)}
         if task_id not in found:
             raise TaskNotFound
         task = found[task_id]
@@ -210,10 +210,6 @@ def _renumbering() -> ClauseElement:
 
 
 _COUNT = bindparam("count", type_=BigInteger())
-_FIND = select(*sql.COLUMNS).where(
-    Task.user_id == sql.OWNER,
-    Task.id == func.any(bindparam("ids", type_=ARRAY(Uuid(as_uuid=False)))),
-)
 _FIRST = (
     select(Task.id, Task.order)
     .where(Task.user_id == sql.OWNER, Task.id != bindparam("task", type_=Task.id.type))

@@ -13,7 +13,7 @@ from sqlalchemy import ClauseElement, select
 from uuid_utils import uuid7
 
 from taskapi.database import Actor, Row, execute, transaction
-from taskapi.exceptions import SessionEnded, TaskChanged, TaskInTrash, TaskNotFound
+from taskapi.exceptions import SessionEnded, TaskChanged, TaskExists, TaskInTrash, TaskNotFound
 from taskapi.tasks import sql
 from taskapi.tasks.models import TrashedTask
 from taskapi.tasks.words import folded
@@ -64,7 +64,7 @@ def refuse_taken_id(actor: Actor, task_id: str) -> None:
         raise TaskInTrash
     found = execute(sql.GET, {"owner": actor.user_id, "task": task_id}, acting_as=actor)
     if found:
-        raise TaskChanged("You have a task with this id already.", current=found[0])
+        raise TaskChanged(TaskExists.message, current=found[0])
 
 
 def update_task(

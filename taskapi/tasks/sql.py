@@ -23,6 +23,7 @@ from sqlalchemy import (
     ClauseElement,
     ColumnElement,
     Update,
+    Uuid,
     bindparam,
     case,
     delete,
@@ -198,3 +199,12 @@ LOCK_OWNER = select(User.id).where(User.id == OWNER).with_for_update()
 """Waits for whoever else writes for this owner; the statements that follow see what they did."""
 
 GET = select(*COLUMNS).where(*IS_OWN)
+
+
+def _any_of(kind: type[Content]) -> tuple[ColumnElement[bool], ...]:
+    ids = bindparam("ids", type_=ARRAY(Uuid(as_uuid=False)))
+    return (kind.user_id == OWNER, kind.id == func.any(ids))
+
+
+FIND = select(*COLUMNS).where(*_any_of(Task))
+FIND_IN_TRASH = select(TrashedTask.id).where(*_any_of(TrashedTask))
