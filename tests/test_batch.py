@@ -7,6 +7,8 @@ import pytest
 
 from taskapi import create_app
 from taskapi.extensions import db
+from taskapi.openapi import build_document
+from taskapi.tasks import moving
 from tests.people import assert_problem, assert_refused_field, json_of, outsider, register
 from tests.service import make_settings
 from tests.wire import tapped
@@ -454,6 +456,21 @@ def test_all_or_none_is_none_where_one_is_bad(alice, bad, status, code):
         response = atomic_batch(alice, *operations[:place], bad, *operations[place:])
         assert assert_problem(response, status, code)["index"] == place
         assert everything(alice) == before
+
+
+def test_where_there_is_no_room_to_move_nothing_is_done_and_the_document_says_so(
+    app, alice, monkeypatch
+):
+    monkeypatch.setattr(moving, "_WINDOWS", (2, 4))
+    tasks = [alice.creates(str(number))["id"] for number in range(20)]
+    before = everything(alice)
+
+    response = atomic_batch(alice, CREATE, op("move", tasks[0], {"after": tasks[10]}))
+
+    assert assert_problem(response, 409, "no_room")["index"] == 1
+    assert everything(alice) == before
+    answers = build_document(app)["paths"]["/tasks/batch"]["post"]["responses"]
+    assert "no_room" in str(answers["409"])
 
 
 def test_of_several_bad_ones_the_first_is_told(alice):

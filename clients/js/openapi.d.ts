@@ -4106,7 +4106,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A task with this id is in your trash; restore it, or delete it there for good. A request with this Idempotency-Key is being answered; send it again in a moment. */
+            /** @description A task with this id is in your trash; restore it, or delete it there for good. Thousands of tasks around this place have the same `order`, or orders without a gap; give them orders of their own first, for example in batches. A request with this Idempotency-Key is being answered; send it again in a moment. */
             409: {
                 headers: {
                     "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
