@@ -337,6 +337,15 @@ def test_a_trial_reports_the_same_and_adds_nothing(alice):
     assert len(tasks_of(alice)) == 2
 
 
+def test_a_trial_names_no_ids_that_no_task_will_have(alice):
+    trial = imports(alice, [{"title": "a"}, {"id": A, "title": "b"}], query="?dry_run=true")
+
+    assert trial["rows"] == [
+        {"row": 1, "status": "created"},
+        {"row": 2, "status": "created", "id": A},
+    ]
+
+
 @pytest.mark.parametrize(
     ("query", "pointer", "code"),
     [

@@ -73,7 +73,8 @@ def import_tasks(actor: Actor, said: Iterable[Any], *, dry_run: bool) -> list[Ro
         except ValidationFailed as refusal:
             line |= {"status": "refused", **refusal.members}
         else:
-            line["id"] = task["id"]
+            if not dry_run or "id" in one:  # What a trial would make is made anew the next time.
+                line["id"] = task["id"]
             # Here, and not while the owner's other writes wait.
             wanted.append((line, task if dry_run else stored(task)))
     with transaction(acting_as=actor):
