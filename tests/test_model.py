@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -17,9 +19,11 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from werkzeug.test import TestResponse
+from werkzeug.datastructures import Headers
+from werkzeug.test import EnvironBuilder, TestResponse
 
 from taskapi.tasks.words import folded, words
+from tests import service
 from tests.people import json_of, register
 
 AT_LENGTH = (200, 50)  # examples, and steps of each
@@ -172,14 +176,35 @@ def is_found(task: Task, query: str) -> bool:
     return all(any(word.startswith(part) for word in there) for part in words(query))
 
 
+class Remote:
+    """Somebody who calls a running service, with the answers of the test client."""
+
+    def __init__(self, running: service.Service, email: str) -> None:
+        self._caller = service.Caller(running, email)
+        self.id = json_of(self.get("/auth/me"))["id"]
+
+    def get(self, path: str) -> TestResponse:
+        return self.call("GET", path)
+
+    def call(
+        self, method: str, path: str, *, content_type: str | None = None, **sent: Any
+    ) -> TestResponse:
+        if content_type:
+            sent["headers"] = {**sent["headers"], "Content-Type": content_type}
+        answer = self._caller.call(method, path, **sent)
+        asked = EnvironBuilder(path, method=method).get_request()
+        status = f"{answer.status_code} {answer.reason}"
+        return TestResponse([answer.content], status, Headers([*answer.headers.items()]), asked)
+
+
 class Machine(RuleBasedStateMachine):
     """Somebody who does all that can be done, with the model beside them."""
 
     numbers = itertools.count()
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, newcomer: Callable[[str], Any]) -> None:
         super().__init__()
-        self.person = register(app, f"model-{next(self.numbers)}@example.com")
+        self.person = newcomer(f"model-{next(self.numbers)}@example.com")
         self.model = Model({}, {})
         self.last_version = 0
         self.last_time = ""
@@ -552,18 +577,17 @@ def assert_refused(response: TestResponse, refusal: Refused) -> dict[str, Any]:
     return problem
 
 
-def test_whatever_is_done_the_service_and_its_model_agree(app):
-    examples, steps = LENGTH
+def run(newcomer: Callable[[str], Any], examples: int, steps: int) -> None:
     # The same in every run, unless it is a search at length: a failure then is a change of
     # ours and not bad luck.
     at_length = LENGTH == AT_LENGTH
 
-    class OfThisApp(Machine):
+    class OfThese(Machine):
         def __init__(self) -> None:
-            super().__init__(app)
+            super().__init__(newcomer)
 
     run_state_machine_as_test(
-        OfThisApp,
+        OfThese,
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,
@@ -575,3 +599,14 @@ def test_whatever_is_done_the_service_and_its_model_agree(app):
             phases=[Phase.generate, *([Phase.shrink] if at_length else [])],
         ),
     )
+
+
+def test_whatever_is_done_the_service_and_its_model_agree(app):
+    run(lambda email: register(app, email), *LENGTH)
+
+
+@pytest.mark.service
+def test_over_http_they_agree_as_well(tmp_path):
+    with service.running_service(tmp_path) as running:
+        examples, steps = LENGTH
+        run(lambda email: Remote(running, email), examples // 4, steps)
