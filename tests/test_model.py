@@ -27,7 +27,7 @@ from tests import service
 from tests.people import json_of, register
 
 AT_LENGTH = (200, 50)  # examples, and steps of each
-LENGTH = AT_LENGTH if os.environ.get("AT_LENGTH") else (40, 30)
+LENGTH = AT_LENGTH if os.environ.get("AT_LENGTH") else (60, 30)
 NAMES = ("created_at", "updated_at", "completed_at", "title", "order")
 OPERATIONS = ("create", "update", "complete", "move", "delete")
 OF_THE_CLIENT = ("title", "description", "completed", "order")
@@ -274,7 +274,7 @@ class Machine(RuleBasedStateMachine):
     def draw_id(self, data: st.DataObject, label: str = "task") -> str:
         """Choose a task, mostly one that is there."""
         there = [*self.model.tasks]
-        return data.draw(st.sampled_from(there * 3 + OWN_IDS), label)
+        return data.draw(st.sampled_from(there * 9 + OWN_IDS), label)
 
     @initialize(new=st.lists(new_tasks, max_size=3))
     def begin(self, new: list[dict[str, Any]]) -> None:
