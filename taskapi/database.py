@@ -18,12 +18,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn, cast
 
 import psycopg2
 import structlog
 from flask import Flask, current_app, g
-from sqlalchemy import ClauseElement, Engine, event
+from sqlalchemy import ClauseElement, Engine, QueuePool, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -88,6 +88,9 @@ class _Transaction(NamedTuple):
     cursor: Any
     acting_as: Actor | System
 
+
+has_waited: Final[ContextVar[bool]] = ContextVar("has_waited", default=False)
+"""Whether whoever asks has waited for so long already that they wait for no connection."""
 
 _transaction: ContextVar[_Transaction | None] = ContextVar("transaction", default=None)
 
@@ -212,6 +215,8 @@ def _send(
 def _cursor() -> Iterator[Any]:
     gate = _gate()
     gate.enter()
+    if has_waited.get() and gate.is_exhausted():
+        raise Busy
     asked = time.perf_counter()
     try:
         connection = gate.engine.pool.connect()
@@ -286,6 +291,11 @@ class _Gate:
                 self._is_open = True
         finally:
             self._lock.release()
+
+    def is_exhausted(self) -> bool:
+        """Whether all connections are in use."""
+        pool = cast("QueuePool", self.engine.pool)
+        return pool.checkedout() >= pool.size()
 
 
 def _refuse_unless_system(

@@ -71,7 +71,8 @@ def tell(processes: list[psutil.Process], number: signal.Signals) -> None:
 
 
 def test_all_connections_are_busy(tmp_path):
-    with under_load(tmp_path, POOL_TIMEOUT="0.5", THREADS="4") as scene:
+    # Fewer than there are writers, who wait for a lock for longer than anybody for them.
+    with under_load(tmp_path, THREADS="2", LOCK_TIMEOUT="3", STATEMENT_TIMEOUT="5") as scene:
         blocker = psycopg2.connect(scene.dsn)
         with blocker.cursor() as cursor:
             cursor.execute("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE")
@@ -84,6 +85,9 @@ def test_all_connections_are_busy(tmp_path):
         assert {answer.status_code for answer in live} == {200}
         seconds = sorted(answer.elapsed.total_seconds() for answer in live)
         print(f"/health/live: {seconds[20] * 1000:.0f} ms, {seconds[-1] * 1000:.0f} ms at most")
+        busy = [one.elapsed for one in scene.ledger.refused if one.json()["code"] == "busy"]
+        assert busy
+        print(f"{len(busy)} found no connection and were told within {max(busy)}")
 
 
 def test_nginx_is_reloaded(tmp_path):

@@ -167,9 +167,9 @@ class SharedKey extends PendingKey {
 
   /** The answer has come, but for so many milliseconds others may be on their way. */
   keepFor(milliseconds) {
-    const { key } = this.#stored();
+    const { key, until = Date.now() + milliseconds } = this.#stored();
     super.forget();
-    if (key) this.#store({ key, until: Date.now() + milliseconds });
+    if (key) this.#store({ key, until });
   }
 
   forget() {

@@ -14,9 +14,12 @@ from gunicorn.http.wsgi import Response, create
 from gunicorn.util import close_graceful
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn
 
+from taskapi.database import has_waited
 from taskapi.worker import PortableWorker
 
 _LOOK: Final = 0.02  # seconds
+_LONG: Final = 1.0  # seconds; who has waited for a thread for so long gets one of its own
+_LONGEST_HEAD: Final = 64 * 1024  # bytes
 _ASKS_WHETHER_ALIVE: Final = (b"GET /health/live ", b"HEAD /health/live ")
 
 log = structlog.get_logger()
@@ -69,8 +72,9 @@ class EpollWorker(PortableWorker):
     the processor's time. Here all threads wait on one epoll, which gives each connection
     that is ready to one of them. The main thread accepts, and closes what is idle for long.
 
-    One thread more answers nothing but whether the process is alive, and only while all others
-    are busy: waiting for the database is no reason to be restarted.
+    One thread more stands by while all others are busy. It answers whether the process is alive,
+    since waiting for the database is no reason to be restarted; and whoever has waited for long
+    it gives a thread of their own, to be told at once that there is no connection either.
     """
 
     def init_process(self) -> None:
@@ -83,6 +87,7 @@ class EpollWorker(PortableWorker):
         self._idle: dict[int, TConn] = {}
         # Those of the threads that have nothing to do; a set, since it is changed in one step.
         self._free: set[int] = set()
+        self._more = threading.BoundedSemaphore(self.cfg.threads)
         super().init_process()
 
     def get_thread_pool(self) -> _Threads:
@@ -96,6 +101,7 @@ class EpollWorker(PortableWorker):
             for longest in list(self._idle)[:1]:  # Threads may have taken all meanwhile.
                 self._drop(longest)
         conn.data_ready = True
+        conn.waits_since = None
         self._await(conn, self._epoll.register)
 
     def murder_keepalived(self, force: bool = False) -> None:
@@ -145,10 +151,29 @@ class EpollWorker(PortableWorker):
                 continue
             for descriptor, _ in self._epoll.poll(0):
                 if conn := self._idle.pop(descriptor, None):
-                    if _asks_whether_alive(conn):
-                        self._answer(conn)
-                    else:
-                        self._await(conn, self._epoll.modify)
+                    self._look_after(conn)
+
+    def _look_after(self, conn: TConn) -> None:
+        now = time.monotonic()
+        conn.waits_since = conn.waits_since or now
+        if _peek(conn, 32).startswith(_ASKS_WHETHER_ALIVE):
+            self._answer(conn)
+        elif (
+            now - conn.waits_since > _LONG
+            # Of a slow client nobody waits for the rest.
+            and b"\r\n\r\n" in _peek(conn, _LONGEST_HEAD)
+            and self._more.acquire(blocking=False)
+        ):
+            threading.Thread(target=self._answer_overdue, args=(conn,), daemon=True).start()
+        else:
+            self._await(conn, self._epoll.modify)
+
+    def _answer_overdue(self, conn: TConn) -> None:
+        try:
+            has_waited.set(True)
+            self._answer(conn)
+        finally:
+            self._more.release()
 
     def handle_request(self, request: Any, conn: TConn) -> bool:
         """Let the application answer; return whether the connection can be kept."""
@@ -180,6 +205,7 @@ class EpollWorker(PortableWorker):
 
     def _answer(self, conn: TConn) -> None:
         is_kept = False
+        conn.waits_since = None
         try:
             is_kept = self.handle(conn)
             while is_kept and conn.parser.unreader.buf.getvalue():
@@ -201,9 +227,9 @@ class EpollWorker(PortableWorker):
         log.error("request_aborted", error=type(error).__name__)  # A trace may quote it.
 
 
-def _asks_whether_alive(conn: TConn) -> bool:
+def _peek(conn: TConn, length: int) -> bytes:
     try:
-        said: bytes = conn.sock.recv(32, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        said: bytes = conn.sock.recv(length, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except (OSError, ValueError):  # Of what is encrypted nothing can be seen.
-        return False
-    return said.startswith(_ASKS_WHETHER_ALIVE)
+        return b""
+    return said
