@@ -132,7 +132,9 @@ def _crowd(world: Any, request: Request) -> None:
         owner=world.user_id,
     )
     [(middle,)] = world.sql("SELECT id::text FROM tasks ORDER BY id OFFSET 20000 LIMIT 1")
-    request.body = {"after": middle}
+    place = {"after": middle}
+    operation = {"op": "move", "id": world.task_id, "data": place}
+    request.body = place if request.ids else _batch(operation)
 
 
 def _take_anothers_address(world: Any, request: Request) -> None:
