@@ -59,6 +59,8 @@ _OUTAGES: Final = (
 # What was prepared is gone, or has been overtaken by a migration: a new connection mends it.
 _STALE: Final = ("26000", "0A000")
 
+_WHILE: Final = 0.5  # seconds
+
 log = structlog.get_logger()
 
 
@@ -90,7 +92,7 @@ class _Transaction(NamedTuple):
 
 
 has_waited: Final[ContextVar[bool]] = ContextVar("has_waited", default=False)
-"""Whether whoever asks has waited for so long already that they wait for no connection."""
+"""Whether whoever asks has waited for so long already that they wait for no stuck database."""
 
 _transaction: ContextVar[_Transaction | None] = ContextVar("transaction", default=None)
 
@@ -215,7 +217,7 @@ def _send(
 def _cursor() -> Iterator[Any]:
     gate = _gate()
     gate.enter()
-    if has_waited.get() and gate.is_exhausted():
+    if has_waited.get() and gate.is_stuck():
         raise Busy
     asked = time.perf_counter()
     try:
@@ -238,6 +240,7 @@ def _cursor() -> Iterator[Any]:
         _translate(error)
     finally:
         connection.close()
+        gate.last_returned = time.monotonic()
         connections_in_use.dec()
         g.database_seconds = g.get("database_seconds", 0.0) + time.perf_counter() - got
 
@@ -279,6 +282,7 @@ class _Gate:
         self._patience = patience
         self._lock = threading.Lock()
         self._is_open = False
+        self.last_returned = time.monotonic()
 
     def enter(self) -> None:
         if self._is_open:
@@ -292,10 +296,11 @@ class _Gate:
         finally:
             self._lock.release()
 
-    def is_exhausted(self) -> bool:
-        """Whether all connections are in use."""
+    def is_stuck(self) -> bool:
+        """Whether all connections are in use, and none has been given back for a while."""
         pool = cast("QueuePool", self.engine.pool)
-        return pool.checkedout() >= pool.size()
+        is_exhausted = pool.checkedout() >= pool.size()
+        return is_exhausted and time.monotonic() - self.last_returned > _WHILE
 
 
 def _refuse_unless_system(

@@ -119,3 +119,15 @@ def test_an_upload_that_is_not_read_is_no_next_request(service, headers, stuck):
         assert answer.status_code == 503
         stuck()
         assert session.get(f"{service.url}/tasks", timeout=80).status_code == 200
+
+
+def test_who_waits_for_long_where_work_goes_on_is_served(service):
+    def register(number):
+        account = {"email": f"user{number}@example.com", "password": "correct horse battery"}
+        return requests.post(f"{service.url}/auth/register", json=account, timeout=80)
+
+    # Hashing so many passwords takes a while, for all but the first ones.
+    with ThreadPoolExecutor(80) as pool:
+        answers = list(pool.map(register, range(80)))
+
+    assert {answer.status_code for answer in answers} == {201}
