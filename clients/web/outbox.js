@@ -5,19 +5,14 @@
 // what the write is called on its way (Idempotency-Key): sent twice, it is done once.
 
 import { newId } from "../js/taskapi.js";
+import { storage } from "./waiting.js";
 
 export class Outbox {
   #prefix;
   #writes = new Map();
-  #storage;
 
   constructor(userId) {
     this.#prefix = `taskapi.outbox.${userId}.`;
-    try {
-      this.#storage = localStorage;
-    } catch {
-      // Where it is forbidden there is none, and each use of it fails below.
-    }
     this.reload();
   }
 
@@ -62,7 +57,7 @@ export class Outbox {
   remove(key) {
     this.#writes.delete(key);
     try {
-      this.#storage.removeItem(this.#prefix + key);
+      storage.removeItem(this.#prefix + key);
     } catch {
       // Where nothing can be stored there is nothing to remove.
     }
@@ -76,12 +71,12 @@ export class Outbox {
   reload() {
     let keys;
     try {
-      keys = Object.keys(this.#storage).filter((key) => key.startsWith(this.#prefix));
+      keys = Object.keys(storage).filter((key) => key.startsWith(this.#prefix));
     } catch {
       return false;
     }
     const before = this.#summary();
-    const stored = keys.map((key) => JSON.parse(this.#storage.getItem(key))).filter(Boolean);
+    const stored = keys.map((key) => JSON.parse(storage.getItem(key))).filter(Boolean);
     const loose = this.writes.filter((write) => write.isLoose);
     const all = [...stored, ...loose].sort(byNumber);
     this.#writes = new Map(all.map((write) => [write.key, write]));
@@ -99,7 +94,7 @@ export class Outbox {
 
   #keep(write) {
     try {
-      this.#storage.setItem(this.#prefix + write.key, JSON.stringify(write));
+      storage.setItem(this.#prefix + write.key, JSON.stringify(write));
     } catch {
       // It is full or forbidden; the write is sent all the same, while this page is open.
       write.isLoose = true;

@@ -1,5 +1,8 @@
+/** What outlives the page; there is none where a browser is told to store nothing. */
+export const storage = permittedStorage();
+
 /** What all tabs share; a page without TLS has none, nor has one that may store nothing. */
-export const locks = mayStore() ? navigator.locks : undefined;
+export const locks = storage && navigator.locks;
 
 /** Wait until `start(resolve)` resolves; reject as soon as `signal` is aborted. */
 export function until(signal, start) {
@@ -14,10 +17,10 @@ export function until(signal, start) {
   });
 }
 
-function mayStore() {
+function permittedStorage() {
   try {
-    return Boolean(localStorage);
+    return localStorage;
   } catch {
-    return false;
+    return undefined; // Even to ask for it is forbidden.
   }
 }
