@@ -40,7 +40,7 @@ def read(cursor: str, parameter: str, *scope: Any) -> list[Any]:
         raise ValidationFailed([FieldError(f"/query/{parameter}", "invalid", detail)]) from None
     if digest != _digest(scope):
         detail = (
-            "This cursor belongs to another list: send the same filters and sort with it, as "
+            "This belongs to another list: send the same filters and sort with it, as "
             "the same user, or start without one."
         )
         raise ValidationFailed([FieldError(f"/query/{parameter}", "of_another_list", detail)])

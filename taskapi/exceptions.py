@@ -166,6 +166,37 @@ class FieldError:
     code: str
     detail: str
 
+    @property
+    def sentence(self) -> str:
+        """The detail with the name of its field, for people who see no pointer."""
+        for phrase, named in _WITH_NAMES.items():
+            if self.detail.startswith(phrase):
+                where, _, name = self.pointer.rpartition("/")
+                return named.format(*_name(where, name)) + self.detail.removeprefix(phrase)
+        return self.detail
+
+
+# A detail begins with one of these phrases where its field is its subject.
+_WITH_NAMES = {
+    "This field ": "{0} ",
+    "This ": "{0} ",
+    "There is no such field ": "There is no {1} ",
+}
+
+
+def _name(where: str, name: str) -> tuple[str, str]:
+    """Return how to call a field as a subject, and as an object."""
+    if not name:
+        return "The body", "such field"
+    match where:
+        case "/query":
+            return f"The query parameter {name}", f"query parameter {name}"
+        case "/path":
+            return f"The {name} in the path", name
+        case "/header":
+            return f"The header {name}", f"header {name}"
+    return f"The {name.replace('_', ' ')}", f"field {name}"
+
 
 class ValidationFailed(TaskapiError):
     """The input can be read, but what it says cannot be accepted."""
@@ -174,7 +205,11 @@ class ValidationFailed(TaskapiError):
     message = "Some of the input cannot be accepted; `errors` says what and where."
 
     def __init__(self, errors: list[FieldError]) -> None:
-        super().__init__(errors=[asdict(error) for error in errors])
+        first, *others = errors
+        more = {0: "", 1: " There is one more error."}.get(
+            len(others), f" There are {len(others)} more errors."
+        )
+        super().__init__(first.sentence + more, errors=[asdict(error) for error in errors])
         self.errors = errors
 
     def below(self, where: str) -> ValidationFailed:

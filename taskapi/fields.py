@@ -230,7 +230,7 @@ class Input(Schema):
         known = ", ".join(sorted(self.load_fields)) or "none"
         messages: dict[str, Any] = {
             "type": Fault("wrong_type", "This must be a JSON object."),
-            "unknown": Fault("unknown", f"There is no such field here; the fields are: {known}."),
+            "unknown": Fault("unknown", f"There is no such field here; there are: {known}."),
         }
         self.error_messages = messages
 

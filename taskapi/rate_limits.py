@@ -72,6 +72,14 @@ def charge(cost: int) -> None:
         _limiter().take(account, cost)
 
 
+def charge_sent(cost: int) -> None:
+    """Count what has been sent already, up to the limit: requests after this one pay for it."""
+    account = request.environ.get(_ACCOUNT)
+    if account:
+        for _ in range(cost):
+            _limiter().count(account)
+
+
 class Limiter:
     """Counts, here or in Redis."""
 

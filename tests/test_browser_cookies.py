@@ -82,7 +82,10 @@ def test_a_page_stays_logged_in_over_a_reload_and_no_script_sees_the_token(
     token = page.evaluate("(text) => JSON.parse(text).access_token", refreshed["body"])
     headers = {"Authorization": f"Bearer {token}"}
     listed = page.evaluate(CALL, [f"{api}/tasks", {"method": "GET", "headers": headers}])
-    assert (listed["status"], listed["body"]) == (200, '{"tasks":[],"next_cursor":null}')
+    assert (listed["status"], listed["body"]) == (
+        200,
+        '{"tasks":[],"next_cursor":null,"count":0,"total":0}',
+    )
     assert page.evaluate("document.cookie") == ""
     [cookie] = browser.cookies()
     assert cookie["httpOnly"] and cookie["secure"]

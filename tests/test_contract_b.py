@@ -54,7 +54,12 @@ def test_the_eight_endpoints(service):
     assert created.status_code == 201
     task = created.json()
     path = created.headers["Location"]
-    assert ada.call("GET", "/tasks").json() == {"tasks": [task], "next_cursor": None}
+    assert ada.call("GET", "/tasks").json() == {
+        "tasks": [task],
+        "next_cursor": None,
+        "count": 1,
+        "total": 1,
+    }
     assert ada.call("GET", path).json() == task
     changed = ada.call("PUT", path, {"title": "Buy milk", "completed": True})
     assert changed.json()["completed"] is True

@@ -54,7 +54,7 @@ def test_who_signs_up_there_keeps_tasks_here(issuer, service):
 
     me = call(service, token, "GET", "/auth/me").json()
     assert me == {"id": ada.id, "email": "ada@example.com", "name": "ada", "created_at": None}
-    assert call(service, token, "GET", "/tasks").json() == {"tasks": [], "next_cursor": None}
+    assert call(service, token, "GET", "/tasks").json()["tasks"] == []
 
     created = call(service, token, "POST", "/tasks", json={"title": "Buy milk", "order": 2})
     assert created.status_code == 201

@@ -1,6 +1,21 @@
 import pytest
 
-from tests.people import assert_refused_field
+from tests.people import assert_problem, assert_refused_field, bearer, json_of, register
+
+
+def fill(sql, person, count):
+    sql(
+        """
+        WITH counter AS (
+            UPDATE users SET change_seq = change_seq + :count WHERE id = :owner
+            RETURNING change_seq)
+        INSERT INTO tasks (user_id, id, title, title_words, version)
+        SELECT :owner, gen_random_uuid(), 'task ' || n, 'task ' || n, change_seq - n + 1
+          FROM generate_series(1, :count) AS n, counter
+        """,
+        owner=person.id,
+        count=count,
+    )
 
 
 def test_tasks_come_newest_first(alice):
@@ -14,7 +29,10 @@ def test_tasks_come_newest_first(alice):
 
 
 def test_there_may_be_none(alice):
-    assert alice.get("/tasks").json == {"tasks": [], "next_cursor": None}
+    nothing: dict[str, object] = {"tasks": [], "next_cursor": None, "count": 0, "total": 0}
+
+    assert alice.get("/tasks").json == nothing
+    assert alice.get("/tasks?limit=5").json == nothing
 
 
 def test_a_listed_task_is_the_same_as_a_single_one(alice):
@@ -23,12 +41,100 @@ def test_a_listed_task_is_the_same_as_a_single_one(alice):
     assert alice.get("/tasks").json["tasks"] == [alice.get(f"/tasks/{task['id']}").json]
 
 
-def test_fifty_come_at_once_unless_asked_otherwise(alice):
-    for number in range(51):
-        alice.creates(f"Task {number}")
+def test_all_tasks_are_listed_unless_a_page_is_asked_for(alice, sql):
+    fill(sql, alice, 251)
 
-    assert len(alice.get("/tasks").json["tasks"]) == 50
-    assert len(alice.get("/tasks?limit=200").json["tasks"]) == 51
+    everything = alice.get("/tasks").json
+
+    assert len({task["id"] for task in everything["tasks"]}) == 251
+    assert (everything["count"], everything["total"], everything["next_cursor"]) == (251, 251, None)
+
+
+def test_a_cursor_alone_leads_to_a_page_of_fifty(alice, sql):
+    fill(sql, alice, 70)
+    first = alice.get("/tasks?limit=10").json
+
+    second = alice.get(f"/tasks?cursor={first['next_cursor']}").json
+
+    assert (first["count"], second["count"]) == (10, 50)
+
+
+def test_a_page_counts_all_tasks_only_where_it_has_them_or_is_asked(alice, sql):
+    fill(sql, alice, 5)
+
+    pages = [alice.get(f"/tasks?{query}").json for query in ("limit=4", "limit=5")]
+    [counted] = [alice.get("/tasks?limit=2&include=total").json]
+
+    assert [(page["count"], page.get("total")) for page in pages] == [(4, None), (5, 5)]
+    assert (counted["count"], counted["total"]) == (2, 5)
+
+
+@pytest.mark.parametrize("count", [499, 500, 501, 1000, 1733])
+def test_a_list_of_many_batches_is_whole_and_counted(alice, sql, count):
+    fill(sql, alice, count)
+
+    response = alice.get("/tasks")
+
+    assert response.json["count"] == response.json["total"] == count
+    ids = [task["id"] for task in response.json["tasks"]]
+    assert len(set(ids)) == count
+    assert response.headers["ETag"] == alice.get("/tasks").headers["ETag"]
+
+
+def test_ten_thousand_tasks_are_streamed_in_batches(app, alice, sql):
+    fill(sql, alice, 10_000)
+
+    response = alice.client.get("/tasks", headers=bearer(alice.token), buffered=False)
+    chunks = list(response.response)
+
+    assert "Content-Length" not in response.headers
+    assert max(map(len, chunks)) < 500_000
+    answer = app.json.loads(b"".join(chunks))
+    assert answer["count"] == answer["total"] == 10_000
+    assert len({task["id"] for task in answer["tasks"]}) == 10_000
+
+
+def test_the_filters_and_orders_hold_for_whole_lists(alice, sql):
+    fill(sql, alice, 700)
+
+    some = alice.get("/tasks?q=task&sort=title&created_after=2026-01-01T00:00:00Z").json
+
+    assert some["count"] == 700
+    titles = [task["title"] for task in some["tasks"]]
+    assert titles == sorted(titles)
+
+
+def test_a_whole_list_that_is_known_is_not_sent_again(alice, sql):
+    fill(sql, alice, 600)
+    etag = alice.get("/tasks").headers["ETag"]
+
+    known = alice.get("/tasks", headers={"If-None-Match": etag})
+
+    assert (known.status_code, known.data) == (304, b"")
+
+
+def test_a_whole_list_is_charged_as_the_pages_that_it_would_have_been(variant, sql):
+    alice = register(variant(rate_limit_enabled=True), "alice@example.com")
+    fill(sql, alice, 2100)
+
+    def left() -> int:
+        told = alice.get("/tasks?limit=1").headers["RateLimit"]
+        return int(told.partition("r=")[2].partition(";")[0])
+
+    before = left()
+    assert json_of(alice.get("/tasks"))["count"] == 2100
+
+    # Four batches of 500 count as three pages each, that of 100 as one; and so does asking.
+    assert before - left() == 4 * 3 + 1 + 1
+
+
+def test_a_list_that_exceeds_the_limit_is_whole_and_later_requests_wait(variant, sql):
+    limited = variant(rate_limit_enabled=True, rate_limit_reads="10/minute")
+    alice = register(limited, "alice@example.com")
+    fill(sql, alice, 3000)
+
+    assert json_of(alice.get("/tasks"))["count"] == 3000
+    assert_problem(alice.get("/tasks"), 429, "rate_limited")
 
 
 def test_the_cursor_leads_through_all_pages(alice):

@@ -21,10 +21,23 @@ def test_title_and_description_are_replaced(alice):
     assert alice.get(f"/tasks/{task['id']}").json == response.json
 
 
-def test_a_description_that_is_absent_becomes_none(alice):
-    task = alice.creates(description="Oat")
+def test_what_is_absent_is_kept_and_null_clears(alice):
+    task = alice.creates("Buy milk", description="Oat")
+    url = f"/tasks/{task['id']}"
 
-    assert alice.put(f"/tasks/{task['id']}", {"title": "a"}).json["description"] is None
+    renamed = alice.put(url, {"title": "Buy bread"}).json
+    described = alice.put(url, {"description": "Rye"}).json
+    cleared = alice.put(url, {"description": None}).json
+
+    assert (renamed["title"], renamed["description"]) == ("Buy bread", "Oat")
+    assert (described["title"], described["description"]) == ("Buy bread", "Rye")
+    assert (cleared["title"], cleared["description"]) == ("Buy bread", None)
+
+
+def test_nothing_sent_changes_nothing(alice):
+    task = alice.creates()
+
+    assert alice.put(f"/tasks/{task['id']}", {}).json == task
 
 
 def test_completion_and_order_change_only_when_they_are_sent(alice):
@@ -45,11 +58,21 @@ def test_what_was_read_may_be_sent_back(alice):
     assert {**again, "updated_at": 0, "version": 0} == {**task, "updated_at": 0, "version": 0}
 
 
-def test_a_title_is_required(alice):
+def test_a_title_can_be_changed_but_not_cleared(alice):
     task = alice.creates()
+    url = f"/tasks/{task['id']}"
 
-    assert_refused_field(alice.put(f"/tasks/{task['id']}", {}), "/title", "required")
-    assert alice.get(f"/tasks/{task['id']}").json == task
+    assert_refused_field(alice.put(url, {"title": None}), "/title", "null")
+    assert_refused_field(alice.put(url, {"title": " "}), "/title", "blank")
+    assert alice.get(url).json == task
+
+
+def test_a_new_task_takes_a_title(alice):
+    url = f"/tasks/{uuid4()}"
+    anew = {"If-None-Match": "*"}
+
+    assert_refused_field(alice.put(url, {"completed": True}, headers=anew), "/title", "required")
+    assert alice.put(url, {"title": "Buy milk"}, headers=anew).status_code == 201
 
 
 def test_a_missing_task_is_not_made(alice):

@@ -184,7 +184,7 @@ def test_what_either_path_has_written_is_found(alice, base):
     response = alice.post(base, {"title": "Käse", "description": "Gouda"})
     assert found(alice, "kase gouda") == ["Käse"]
 
-    alice.put(f"{base}/{response.json['id']}", {"title": "Brot"})
+    alice.put(f"{base}/{response.json['id']}", {"title": "Brot", "description": None})
 
     assert found(alice, "kase") == found(alice, "gouda") == []
     assert found(alice, "brot") == ["Brot"]

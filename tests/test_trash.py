@@ -80,7 +80,9 @@ def test_and_nowhere_else(alice):
 
 
 def test_an_empty_trash_is_a_list_as_well(alice):
-    assert alice.get("/trash").json == {"tasks": [], "next_cursor": None}
+    nothing: dict[str, object] = {"tasks": [], "next_cursor": None, "count": 0, "total": 0}
+
+    assert alice.get("/trash").json == nothing
 
 
 def test_what_was_deleted_last_comes_first(alice):
@@ -118,13 +120,28 @@ def test_the_pages_are_the_whole_trash_cut_up(alice, limit, at_once):
     assert pages[-1]
 
 
-def test_fifty_come_at_once_unless_asked_otherwise(alice):
-    made = [alice.creates(str(number)) for number in range(51)]
-    operations = [{"op": "delete", "id": task["id"]} for task in made]
-    alice.post("/tasks/batch", {"operations": operations})
+def test_all_of_it_is_listed_unless_a_page_is_asked_for(alice, sql):
+    sql(
+        """
+        INSERT INTO trash (user_id, id, title, version, deleted_at)
+        SELECT :owner, gen_random_uuid(), 'task ' || n, n, now() - n * interval '1 second'
+          FROM generate_series(1, 1201) AS n
+        """,
+        owner=alice.id,
+    )
 
-    assert len(trash_of(alice)) == 50
-    assert len(alice.get("/trash?limit=200").json["tasks"]) == 51
+    everything = alice.get("/trash").json
+    first = alice.get("/trash?limit=10&include=total").json
+    second = alice.get(f"/trash?cursor={first['next_cursor']}").json
+
+    assert (everything["count"], everything["total"], everything["next_cursor"]) == (
+        1201,
+        1201,
+        None,
+    )
+    assert [task["title"] for task in everything["tasks"]] == [f"task {n}" for n in range(1, 1202)]
+    assert (first["count"], first["total"]) == (10, 1201)
+    assert (second["count"], "total" in second) == (50, False)
 
 
 def test_pages_stay_whole_while_tasks_come_and_go(alice):

@@ -195,7 +195,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List your open sessions, the last used first. */
+        /** List all your open sessions, the last used first. */
         get: operations["auth_list_sessions"];
         put?: never;
         post?: never;
@@ -318,8 +318,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List your tasks: filtered, sorted, page by page.
-         * @description `next_cursor` fetches the page that follows, with the same filters and sort; it is null on the last one, and `Link` has the URL. A task that exists from the first page to the last, and is not changed meanwhile, is on exactly one of them.
+         * List your tasks: filtered, sorted, all of them or page by page.
+         * @description Without `limit` and `cursor` all tasks that match are answered. With `limit` the answer is a page: `next_cursor` fetches the page that follows, with the same filters and sort; it is null on the last one, and `Link` has the URL. A task that exists from the first page to the last, and is not changed meanwhile, is on exactly one of them.
          */
         get: operations["tasks_get_tasks"];
         put?: never;
@@ -341,8 +341,8 @@ export interface paths {
         /** Get one task. */
         get: operations["tasks_get_task"];
         /**
-         * Replace title and description, or create a task under an id of your own.
-         * @description An absent description becomes null; `completed` and `order` stay unless they are sent. With `If-None-Match: *` the task is created, if there is none with this id.
+         * Replace the fields that are sent, or create a task under an id of your own.
+         * @description Absent keeps, null clears. With `If-None-Match: *` the task is created, if there is none with this id; then `title` is required.
          */
         put: operations["tasks_replace_task"];
         post?: never;
@@ -478,7 +478,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List what you deleted, the last first. */
+        /** List what you deleted, the last first: all of it, or with `limit` page by page. */
         get: operations["trash_list_trash"];
         put?: never;
         post?: never;
@@ -763,6 +763,10 @@ export interface components {
         };
         SessionList: {
             sessions: components["schemas"]["OpenSession"][];
+            /** @example 1 */
+            count: number;
+            /** @example 1 */
+            total: number;
         };
         Health: {
             /** @example healthy */
@@ -831,7 +835,15 @@ export interface components {
              * @example null
              */
             next_cursor: string | null;
-            /** @description With `include=total`. */
+            /**
+             * @description How many this answer has.
+             * @example 1
+             */
+            count: number;
+            /**
+             * @description How many there are on all pages: with `include=total`, and where this answer has all of them.
+             * @example 1
+             */
             total?: number;
         };
         TaskPatch: {
@@ -1074,6 +1086,16 @@ export interface components {
              * @example null
              */
             next_cursor: string | null;
+            /**
+             * @description How many this answer has.
+             * @example 1
+             */
+            count: number;
+            /**
+             * @description How many there are on all pages: with `include=total`, and where this answer has all of them.
+             * @example 1
+             */
+            total?: number;
         };
     };
     responses: {
@@ -2875,7 +2897,9 @@ export interface operations {
                      *           "last_used_at": "2026-11-20T08:15:30.123456Z",
                      *           "current": true
                      *         }
-                     *       ]
+                     *       ],
+                     *       "count": 1,
+                     *       "total": 1
                      *     }
                      */
                     "application/json": components["schemas"]["SessionList"];
@@ -3211,10 +3235,12 @@ export interface operations {
     tasks_get_tasks: {
         parameters: {
             query?: {
-                /** @description How many on a page. */
+                /** @description How many on a page; with a cursor alone 50. Without both all are answered. */
                 limit?: number;
                 /** @description The `next_cursor` of the page before. */
                 cursor?: string;
+                /** @description Count those of all pages as well. */
+                include?: "total";
                 /** @description Only completed, or only open ones. */
                 completed?: boolean;
                 /** @description Words in title and description, or their beginnings; case and accents do not count. */
@@ -3233,8 +3259,6 @@ export interface operations {
                 completed_before?: string;
                 /** @description `-` for descending. Open ones come last by `completed_at`. */
                 sort?: "created_at" | "-created_at" | "updated_at" | "-updated_at" | "completed_at" | "-completed_at" | "title" | "-title" | "order" | "-order";
-                /** @description Count those of all pages as well. */
-                include?: "total";
             };
             header?: {
                 /** @description Only if it is not what you have read already: its `ETag`. */
@@ -3277,7 +3301,9 @@ export interface operations {
                      *           "version": 42
                      *         }
                      *       ],
-                     *       "next_cursor": null
+                     *       "next_cursor": null,
+                     *       "count": 1,
+                     *       "total": 1
                      *     }
                      */
                     "application/json": components["schemas"]["TaskList"];
@@ -3491,7 +3517,7 @@ export interface operations {
                  *       "order": 0
                  *     }
                  */
-                "application/json": components["schemas"]["TaskInput"];
+                "application/json": components["schemas"]["TaskPatch"];
             };
         };
         responses: {
@@ -4435,10 +4461,12 @@ export interface operations {
     trash_list_trash: {
         parameters: {
             query?: {
-                /** @description How many on a page. */
+                /** @description How many on a page; with a cursor alone 50. Without both all are answered. */
                 limit?: number;
                 /** @description The `next_cursor` of the page before. */
                 cursor?: string;
+                /** @description Count those of all pages as well. */
+                include?: "total";
             };
             header?: {
                 /** @description The id that this request is to have in the logs, and in its answer. What is longer than 128 characters, or has others than `A-Za-z0-9._-`, is replaced. */
@@ -4478,7 +4506,9 @@ export interface operations {
                      *           "deleted_at": "2026-11-20T08:15:30.123456Z"
                      *         }
                      *       ],
-                     *       "next_cursor": null
+                     *       "next_cursor": null,
+                     *       "count": 1,
+                     *       "total": 1
                      *     }
                      */
                     "application/json": components["schemas"]["Trash"];

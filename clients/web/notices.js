@@ -96,5 +96,5 @@ export function quoted(title) {
 
 /** What a refusal says that is of use to whoever reads it. */
 export function reasonOf(error) {
-  return error.errors?.[0]?.detail ?? error.detail ?? error.message;
+  return error.detail ?? error.message;
 }

@@ -134,8 +134,9 @@ def change_password(keyed: Keyed, body: dict[str, Any]) -> Any:
 @blueprint.get("/sessions")
 @answers(200, SessionList())
 def list_sessions() -> Any:
-    """List your open sessions, the last used first."""
-    return {"sessions": sessions.list_sessions(g.actor)}
+    """List all your open sessions, the last used first."""
+    found = sessions.list_sessions(g.actor)
+    return {"sessions": found, "count": len(found), "total": len(found)}
 
 
 @blueprint.delete("/sessions/<session_id>")

@@ -48,7 +48,7 @@ class NewPassword(Text):
     """A password that somebody chooses: long enough and not among the common ones."""
 
     default_error_messages = {
-        "too_common": "This is one of the passwords that are guessed first; choose another.",
+        "too_common": "This is among the most common ones; choose another.",
     }
 
     def __init__(self, **kwargs: Any) -> None:
@@ -207,6 +207,8 @@ class OpenSession(Schema):
 
 class SessionList(Schema):
     sessions = fields.List(fields.Nested(OpenSession), required=True)
+    count = fields.Integer(required=True, metadata={"minimum": 0, "example": 1})
+    total = fields.Integer(required=True, metadata={"minimum": 0, "example": 1})
 
 
 class TokenPair(Schema):

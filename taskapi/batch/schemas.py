@@ -86,7 +86,7 @@ class Operations(Coded):
 
     default_error_messages = {
         "wrong_type": "This must be a list of operations.",
-        "wrong_length": "This has {length} operations; 1 to {most} are allowed.",
+        "wrong_length": "Send 1 to {most} operations; here are {length}.",
     }
 
     def _deserialize(self, value: Any, *_args: Any, **_kwargs: Any) -> list[Any]:

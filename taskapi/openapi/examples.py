@@ -49,5 +49,6 @@ def refusal_of(view: Callable[..., Any], *, names_user: bool) -> dict[str, Any]:
         try:
             load(schema, said, where)
         except ValidationFailed as refusal:
-            return example_of_problem("validation_failed", refusal.members)
+            members = {"detail": str(refusal), **refusal.members}
+            return example_of_problem("validation_failed", members)
     raise AssertionError("What takes no input refuses none.")

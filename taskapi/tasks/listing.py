@@ -7,7 +7,7 @@ last change, which says whether a client has the page already.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -130,6 +130,20 @@ def list_tasks(
     name = wanted.sort.removeprefix("-")
     key = keys[limit - 1] if name == "title" else last[_KEYS[name].name]
     return Page(rows[:limit], Place(key, last["id"]), last_change)
+
+
+def read_rest(actor: Actor, wanted: Wanted, page: Page, size: int) -> Iterator[list[Row]] | None:
+    """Read the pages behind a page, `size` tasks each, as they are asked for.
+
+    Returns None where there is none.
+    """
+    return None if page.next is None else _read_on(actor, wanted, page, size)
+
+
+def _read_on(actor: Actor, wanted: Wanted, page: Page, size: int) -> Iterator[list[Row]]:
+    while page.next is not None:
+        page = list_tasks(actor, wanted, size, page.next)
+        yield page.tasks or []
 
 
 def count_tasks(actor: Actor, wanted: Wanted) -> int:

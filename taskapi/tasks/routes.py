@@ -5,12 +5,12 @@ The second is contract A, which has no partial update and a list without pages.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
-import orjson
-from flask import Blueprint, Response, g, request, stream_with_context
+from flask import Blueprint, Response, g, request
 
 from taskapi import cursors
 from taskapi.conditions import (
@@ -22,14 +22,16 @@ from taskapi.conditions import (
     wanted_versions,
     wants_new,
 )
-from taskapi.database import Actor, Row
+from taskapi.database import Row
 from taskapi.exceptions import TaskChanged, TaskNotFound
 from taskapi.http import json_response, no_content, parse_id
 from taskapi.idempotency import repeatable
-from taskapi.operations import accepts, answers
+from taskapi.operations import accepts, answers, load
+from taskapi.pagination import BATCH, array_response, list_response, page_of
 from taskapi.tasks import moving, service
-from taskapi.tasks.listing import Page, Place, Wanted, count_tasks, list_tasks
+from taskapi.tasks.listing import Place, Wanted, count_tasks, list_tasks, read_rest
 from taskapi.tasks.schemas import (
+    DEFAULT_LIMIT,
     EXAMPLE_COMPLETION,
     EXAMPLE_PATCH,
     Completion,
@@ -47,35 +49,39 @@ from taskapi.tasks.schemas import (
 blueprint = Blueprint("tasks", __name__, url_prefix="/tasks")
 by_user = Blueprint("tasks_by_user", __name__, url_prefix="/api/<encoded:user_id>/tasks")
 
-_BATCH = 500  # tasks that a list without pages holds in memory at a time
+_NEW_TASK = TaskInput()
 
 
 @blueprint.get("")
 @accepts(query=TaskListQuery())
 @answers(200, TaskList(), headers=["ETag", "Link"], conditions=["If-None-Match"])
 def get_tasks(query: dict[str, Any]) -> Any:
-    """List your tasks: filtered, sorted, page by page.
+    """List your tasks: filtered, sorted, all of them or page by page.
 
-    `next_cursor` fetches the page that follows, with the same filters and sort; it is null
+    Without `limit` and `cursor` all tasks that match are answered. With `limit` the answer is a
+    page: `next_cursor` fetches the page that follows, with the same filters and sort; it is null
     on the last one, and `Link` has the URL. A task that exists from the first page to the
     last, and is not changed meanwhile, is on exactly one of them.
     """
     wanted = _read_wishes(query)
+    if "limit" not in query and "cursor" not in query:
+        return _list_all(wanted, list_response)
+    limit = query.get("limit", DEFAULT_LIMIT)
     scope = ("tasks", g.actor.user_id, wanted.sort, wanted.filters)
     after = Place(*cursors.read(query["cursor"], "cursor", *scope)) if "cursor" in query else None
     tags = ListTag(g.actor.user_id)
-    page = list_tasks(g.actor, wanted, query["limit"], after, tags.changes_read())
+    page = list_tasks(g.actor, wanted, limit, after, tags.changes_read())
     headers = {"ETag": tags.as_of(page.last_change)}
     if page.tasks is None or tags.is_any_read():
         return not_modified(headers["ETag"])
-    answer: dict[str, Any] = {"tasks": page.tasks, "next_cursor": None}
+    cursor = None
     if page.next:
-        answer["next_cursor"] = cursor = cursors.write([*page.next], *scope)
+        cursor = cursors.write([*page.next], *scope)
         others = [item for item in request.args.items(multi=True) if item[0] != "cursor"]
         target = urlencode([*others, ("cursor", cursor)])
         headers["Link"] = f'<{request.script_root}{request.path}?{target}>; rel="next"'
-    if query.get("include"):
-        answer["total"] = count_tasks(g.actor, wanted)
+    count_all = partial(count_tasks, g.actor, wanted) if "include" in query else None
+    answer = page_of(page.tasks, cursor, is_first=after is None, count_all=count_all)
     return json_response(answer, 200, headers)
 
 
@@ -84,18 +90,7 @@ def get_tasks(query: dict[str, Any]) -> Any:
 @answers(200, Task(many=True), headers=["ETag"], conditions=["If-None-Match"])
 def list_all_tasks(query: dict[str, Any]) -> Any:
     """List all tasks of the user as one array, newest first unless asked otherwise."""
-    wanted = _read_wishes(query)
-    tags = ListTag(g.actor.user_id)
-    page = list_tasks(g.actor, wanted, _BATCH, None, tags.changes_read())
-    etag = tags.as_of(page.last_change)
-    if page.tasks is None or tags.is_any_read():
-        return not_modified(etag)
-    if page.next is None:
-        return json_response(page.tasks, 200, {"ETag": etag})
-    # What goes wrong with the first batch is a problem document; later it can only be an
-    # array that does not end, which no client takes for whole.
-    array = stream_with_context(_write_array(g.actor, wanted, page))
-    return Response(array, headers={"ETag": etag}, mimetype="application/json")
+    return _list_all(_read_wishes(query), array_response)
 
 
 @blueprint.post("")
@@ -133,7 +128,7 @@ def get_task(task_id: str) -> Any:
 
 
 @blueprint.put("/<id:task_id>")
-@accepts(body=TaskInput())
+@accepts(body=TaskInput(partial=True))
 @answers(
     200,
     Task(),
@@ -142,10 +137,10 @@ def get_task(task_id: str) -> Any:
     problems=["task_not_found", "task_in_trash"],
 )
 def replace_task(task_id: str, body: dict[str, Any]) -> Any:
-    """Replace title and description, or create a task under an id of your own.
+    """Replace the fields that are sent, or create a task under an id of your own.
 
-    An absent description becomes null; `completed` and `order` stay unless they are sent.
-    With `If-None-Match: *` the task is created, if there is none with this id.
+    Absent keeps, null clears. With `If-None-Match: *` the task is created, if there is none with
+    this id; then `title` is required.
     """
     return _replace(task_id, body)
 
@@ -241,8 +236,7 @@ def _replace(task_id: str, body: dict[str, Any]) -> Response:
         detail = "If-Match and If-None-Match: * cannot both be met; send one of them."
         raise TaskChanged(detail, current=service.get_task(g.actor, _parse(task_id)))
     if wants_new():
-        return _created(service.create_task(g.actor, body, _parse(task_id)))
-    body = {"description": None, **body}
+        return _created(service.create_task(g.actor, load(_NEW_TASK, body), _parse(task_id)))
     return _answer(service.update_task(g.actor, _parse(task_id), body, wanted_versions()))
 
 
@@ -268,10 +262,10 @@ def _read_wishes(query: dict[str, Any]) -> Wanted:
     return Wanted(filters, query["sort"])
 
 
-def _write_array(actor: Actor, wanted: Wanted, page: Page) -> Iterator[bytes]:
-    yield orjson.dumps(page.tasks)[:-1]
-    while page.next is not None:
-        page = list_tasks(actor, wanted, _BATCH, page.next)
-        if page.tasks:  # They may have been deleted meanwhile.
-            yield b"," + orjson.dumps(page.tasks)[1:-1]
-    yield b"]"
+def _list_all(wanted: Wanted, respond: Callable[..., Response]) -> Response:
+    tags = ListTag(g.actor.user_id)
+    page = list_tasks(g.actor, wanted, BATCH, None, tags.changes_read())
+    headers = {"ETag": tags.as_of(page.last_change)}
+    if page.tasks is None or tags.is_any_read():
+        return not_modified(headers["ETag"])
+    return respond(page.tasks, read_rest(g.actor, wanted, page, BATCH), headers)

@@ -8,6 +8,7 @@ from marshmallow import Schema, fields
 
 from taskapi.auth.schemas import EXAMPLE_TIME, EXAMPLE_USER_ID
 from taskapi.fields import Boolean, Choice, Id, Input, Integer, Text, Time
+from taskapi.pagination import LARGEST_PAGE
 from taskapi.tasks.listing import NEWEST_FIRST, SORTS
 from taskapi.tasks.models import DESCRIPTION_LENGTH, TITLE_LENGTH
 from taskapi.tasks.words import patterns
@@ -25,6 +26,7 @@ SERVER_WRITTEN: tuple[str, ...] = (
 _INT32 = 2**31
 SEARCH_LENGTH = 200
 CURSOR_LENGTH = 2000
+DEFAULT_LIMIT = 50
 EXAMPLE_CURSOR = "WyJDVVM0dE5ZSiIsMTddrQ.nX2v0pDe3gQk7zYl5mWc"
 EXAMPLE_ANCHOR = "01936b2e-8a11-7d0e-b6a4-90f2c1d3e5b7"
 EXAMPLE_ID = "01936b2e-8f3a-7c41-9d52-3b1f0a6e4c77"
@@ -82,7 +84,7 @@ class Move(Input):
 class Search(Text):
     """Words to search for, each as the beginning of a word; loads what finds them."""
 
-    default_error_messages = {"no_words": "There is no letter or digit in this to search for."}
+    default_error_messages = {"no_words": "This has no letter or digit to search for."}
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(SEARCH_LENGTH, not_blank=True, **kwargs)
@@ -97,10 +99,13 @@ class Search(Text):
 class PageQuery(Input):
     limit = Integer(
         1,
-        200,
+        LARGEST_PAGE,
         in_text=True,
-        load_default=50,
-        metadata={"description": "How many on a page.", "example": 20},
+        metadata={
+            "description": f"How many on a page; with a cursor alone {DEFAULT_LIMIT}. Without both "
+            "all are answered.",
+            "example": 20,
+        },
     )
     cursor = Text(
         CURSOR_LENGTH,
@@ -109,6 +114,10 @@ class PageQuery(Input):
             "description": "The `next_cursor` of the page before.",
             "example": EXAMPLE_CURSOR,
         },
+    )
+    include = Choice(
+        ["total"],
+        metadata={"description": "Count those of all pages as well.", "example": "total"},
     )
 
 
@@ -145,10 +154,7 @@ class TaskFilters(Input):
 
 
 class TaskListQuery(TaskFilters, PageQuery):
-    include = Choice(
-        ["total"],
-        metadata={"description": "Count those of all pages as well.", "example": "total"},
-    )
+    pass
 
 
 class DeletionQuery(Input):
@@ -187,6 +193,18 @@ NEXT_CURSOR = fields.String(
     allow_none=True,
     metadata={"description": "null on the last page.", "example": None},
 )
+COUNT = fields.Integer(
+    required=True,
+    metadata={"description": "How many this answer has.", "minimum": 0, "example": 1},
+)
+TOTAL = fields.Integer(
+    metadata={
+        "description": "How many there are on all pages: with `include=total`, and where this "
+        "answer has all of them.",
+        "minimum": 0,
+        "example": 1,
+    }
+)
 
 
 class MovedTask(Schema):
@@ -201,4 +219,5 @@ class MovedTask(Schema):
 class TaskList(Schema):
     tasks = fields.List(fields.Nested(Task), required=True)
     next_cursor = NEXT_CURSOR
-    total = fields.Integer(metadata={"description": "With `include=total`.", "minimum": 0})
+    count = COUNT
+    total = TOTAL

@@ -82,7 +82,7 @@ def read_csv(body: bytes) -> Iterator[Any]:
             if len(cells) == len(names):
                 yield _task(dict(zip(names, cells, strict=True)))
             elif cells:
-                detail = f"This line has {len(cells)} cells; there are {len(names)} columns."
+                detail = f"The line has {len(cells)} cells; there are {len(names)} columns."
                 yield _refused("wrong_columns", detail)
     except csv.Error as error:
         detail = f"Line {reader.line_num} is not CSV: {error}."

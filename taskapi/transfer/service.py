@@ -33,7 +33,7 @@ from taskapi.database import Actor, Row, execute, transaction
 from taskapi.exceptions import FieldError, ValidationFailed
 from taskapi.operations import load
 from taskapi.tasks import sql
-from taskapi.tasks.listing import Page, Wanted, list_tasks
+from taskapi.tasks.listing import Wanted, list_tasks, read_rest
 from taskapi.tasks.models import Task, TrashedTask
 from taskapi.tasks.service import stored
 from taskapi.transfer.schemas import ImportedTask
@@ -51,7 +51,7 @@ log = structlog.get_logger()
 def export_tasks(actor: Actor) -> tuple[list[Row], Iterator[list[Row]]]:
     """Return the first tasks, the oldest first, and read the others as they are asked for."""
     first = list_tasks(actor, _OLDEST_FIRST, _BATCH, None)
-    return first.tasks or [], _read_on(actor, first)
+    return first.tasks or [], read_rest(actor, _OLDEST_FIRST, first, _BATCH) or iter(())
 
 
 def import_tasks(actor: Actor, said: Iterable[Any], *, dry_run: bool) -> list[Row]:
@@ -87,12 +87,6 @@ def import_tasks(actor: Actor, said: Iterable[Any], *, dry_run: bool) -> list[Ro
     if not dry_run:
         log.info("tasks_imported", user_id=actor.user_id, rows=len(rows), created=created)
     return report
-
-
-def _read_on(actor: Actor, page: Page) -> Iterator[list[Row]]:
-    while page.next is not None:
-        page = list_tasks(actor, _OLDEST_FIRST, _BATCH, page.next)
-        yield page.tasks or []
 
 
 def _read(said: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, g
@@ -12,7 +13,8 @@ from taskapi.exceptions import TaskNotFound
 from taskapi.http import json_response, no_content, parse_id
 from taskapi.idempotency import repeatable
 from taskapi.operations import accepts, answers
-from taskapi.tasks.schemas import PageQuery, Task
+from taskapi.pagination import BATCH, list_response, page_of
+from taskapi.tasks.schemas import DEFAULT_LIMIT, PageQuery, Task
 from taskapi.trash import service
 from taskapi.trash.schemas import Trash
 
@@ -25,15 +27,19 @@ _NOT_HERE = {"task_not_found": {"detail": service.NOT_HERE}}
 @accepts(query=PageQuery())
 @answers(200, Trash())
 def list_trash(query: dict[str, Any]) -> Any:
-    """List what you deleted, the last first."""
+    """List what you deleted, the last first: all of it, or with `limit` page by page."""
+    if "limit" not in query and "cursor" not in query:
+        tasks, last = service.list_trash(g.actor, BATCH, None)
+        return list_response(tasks, service.read_rest(g.actor, last, BATCH), {})
     scope = ("trash", g.actor.user_id)
     after = None
     if "cursor" in query:
         time, task_id = cursors.read(query["cursor"], "cursor", *scope)
         after = (time, task_id)
-    tasks, last = service.list_trash(g.actor, query["limit"], after)
+    tasks, last = service.list_trash(g.actor, query.get("limit", DEFAULT_LIMIT), after)
     cursor = cursors.write([*last], *scope) if last else None
-    return json_response({"tasks": tasks, "next_cursor": cursor})
+    count_all = partial(service.count_trash, g.actor) if "include" in query else None
+    return json_response(page_of(tasks, cursor, is_first=after is None, count_all=count_all))
 
 
 @blueprint.post("/<id:task_id>/restore")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from marshmallow import Schema, fields
 
 from taskapi.auth.schemas import EXAMPLE_TIME
-from taskapi.tasks.schemas import NEXT_CURSOR, Task
+from taskapi.tasks.schemas import COUNT, NEXT_CURSOR, TOTAL, Task
 
 
 class TrashedTask(Task):
@@ -17,3 +17,5 @@ class TrashedTask(Task):
 class Trash(Schema):
     tasks = fields.List(fields.Nested(TrashedTask), required=True)
     next_cursor = NEXT_CURSOR
+    count = COUNT
+    total = TOTAL

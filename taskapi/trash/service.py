@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import structlog
 from psycopg2.errors import UniqueViolation
-from sqlalchemy import ClauseElement, Integer, bindparam, delete, select, tuple_
+from sqlalchemy import ClauseElement, Integer, bindparam, delete, func, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 
 from taskapi.database import Actor, Row, execute
@@ -29,6 +30,23 @@ def list_trash(
         return found, None
     last = found[limit - 1]
     return found[:limit], (last["deleted_at"], last["id"])
+
+
+def read_rest(actor: Actor, last: tuple[str, str] | None, size: int) -> Iterator[list[Row]] | None:
+    """Read what comes after `last`, `size` tasks each, as they are asked for; None if nothing."""
+    return None if last is None else _read_on(actor, last, size)
+
+
+def _read_on(actor: Actor, last: tuple[str, str] | None, size: int) -> Iterator[list[Row]]:
+    while last is not None:
+        tasks, last = list_trash(actor, size, last)
+        yield tasks
+
+
+def count_trash(actor: Actor) -> int:
+    """Return how many tasks are in the trash."""
+    [row] = execute(_COUNT, {"owner": actor.user_id}, acting_as=actor)
+    return int(row["total"])
 
 
 def restore_task(actor: Actor, task_id: str) -> Row:
@@ -88,6 +106,9 @@ _NEXT_PAGE = _FIRST_PAGE.where(
         bindparam("after_time", type_=TrashedTask.deleted_at.type),
         bindparam("after_id", type_=TrashedTask.id.type),
     )
+)
+_COUNT = (
+    select(func.count().label("total")).select_from(TrashedTask).where(TrashedTask.user_id == OWNER)
 )
 _RESTORE = _restoring()
 _DELETE = delete(TrashedTask).where(*_IS_OWN).returning(TrashedTask.id)
