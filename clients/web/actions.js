@@ -2,6 +2,7 @@
 
 import { newId } from "../js/taskapi.js";
 import { announce, quoted, toast } from "./notices.js";
+import { isBasedOn } from "./sending.js";
 
 export class Actions {
   #store;
@@ -23,16 +24,20 @@ export class Actions {
     return { base: this.#store.known(id)?.version ?? null, before: this.#store.get(id) };
   }
 
-  /** Change texts of a task; returns whether there is a change. */
+  /** Change texts of a task; returns the basis of the next change, or null where this is none. */
   edit(id, texts, { base, before }) {
     const changes = {};
     for (const [name, text] of Object.entries(texts)) {
       if (text !== asInField(before[name])) changes[name] = text;
     }
-    if (Object.keys(changes).length === 0) return false;
+    if (Object.keys(changes).length === 0) return null;
     const { title, description } = before;
-    this.#sync.write({ kind: "edit", id, changes, before: { title, description }, base });
-    return true;
+    const write = { kind: "edit", id, changes, before: { title, description }, base };
+    // Other fields may have changed since, which is no contradiction.
+    const known = this.#store.known(id);
+    if (known && isBasedOn(write, known)) write.base = known.version;
+    this.#sync.write(write);
+    return { base: write.base, before: { ...before, ...changes } };
   }
 
   complete(id, completed) {

@@ -4,6 +4,7 @@ import { TaskApi } from "../js/taskapi.js";
 import { Account } from "./account.js";
 import { Actions } from "./actions.js";
 import { Connection } from "./connection.js";
+import { keepDrafts, keepNewTitle, keptNewTitle } from "./drafts.js";
 import { Gate } from "./gate.js";
 import { List } from "./list.js";
 import { Moving } from "./moving.js";
@@ -33,6 +34,7 @@ let desk = null;
 let bannerTimer = null;
 
 api.addEventListener("signout", ({ detail: { problem } }) => {
+  keepDrafts();
   const waiting = desk?.outbox.waiting ?? 0;
   stop();
   const kept = waiting ? ` ${counted(waiting)} will be sent when you are back.` : "";
@@ -51,6 +53,7 @@ $("skip").addEventListener("click", (event) => {
   event.preventDefault(); // What is shown stands in the same part of the address.
   newTitle.focus();
 });
+newTitle.addEventListener("input", () => desk && keepNewTitle(desk.user.id, newTitle.value));
 $("add").addEventListener("submit", (event) => {
   event.preventDefault();
   add();
@@ -83,12 +86,13 @@ function start(user) {
   const sync = new Sync({ api, user, store, outbox, connection });
   const actions = new Actions(store, sync);
   const list = new List({ store, outbox, actions, onDraw: drawAround });
-  desk = { outbox, store, sync, actions, list, moving: new Moving({ list, actions }) };
+  desk = { user, outbox, store, sync, actions, list, moving: new Moving({ list, actions }) };
   sync.addEventListener("stuck", drawBanner);
   sync.addEventListener("refused", tellRefusal);
   sync.addEventListener("conflict", tellConflict);
   showUser(user);
   query.value = "";
+  newTitle.value = keptNewTitle(user.id);
   show("app");
   showFilter();
   newTitle.focus();
@@ -106,7 +110,7 @@ function stop() {
 }
 
 async function signOut({ all }) {
-  const { outbox } = desk;
+  const { outbox, user } = desk;
   if (outbox.waiting) {
     const text = `${counted(outbox.waiting)} could not be sent yet and will be lost.`;
     if (!(await confirm({ title: "Sign out all the same?", text, yes: "Sign out" }))) return;
@@ -114,6 +118,7 @@ async function signOut({ all }) {
   try {
     await api.logout({ all, retries: 1 });
     outbox.clear();
+    keepNewTitle(user.id, "");
   } catch (error) {
     toast(`You are still signed in: ${reasonOf(error)}`);
   }
@@ -122,7 +127,9 @@ async function signOut({ all }) {
 function add() {
   const title = newTitle.value.trim();
   newTitle.value = "";
-  if (!title || !desk) return;
+  if (!desk) return;
+  keepNewTitle(desk.user.id, "");
+  if (!title) return;
   // It is to be seen where it has gone.
   if (location.hash === "#done") location.hash = "#all";
   if (query.value) clearQuery();
@@ -205,7 +212,14 @@ function tellRefusal({ detail: { write, error } }) {
   const task = desk.store.get(write.id) ?? write.data ?? write.before ?? write.task;
   const title = write.changes?.title ?? task?.title;
   const what = title ? quoted(title) : "A task";
-  toast(`${what} could not be ${DID[write.kind]}: ${reasonOf(error)}`, { stays: 15_000 });
+  const text = `${what} could not be ${DID[write.kind]}: ${reasonOf(error)}`;
+  // Where it is still being written, its row offers to keep it.
+  if (write.kind !== "edit" || error.status !== 404 || desk.list.isBusy(write.id)) {
+    toast(text, { stays: 15_000 });
+    return;
+  }
+  const { description } = { ...write.before, ...write.changes };
+  toast(text, { action: "Keep as a new task", run: () => desk?.actions.add(title, description), stays: 0 });
 }
 
 function tellConflict({ detail: { write, error } }) {

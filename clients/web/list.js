@@ -79,8 +79,14 @@ export class List {
     return bottom > 0 && top < innerHeight;
   }
 
+  /** Whether a text of a task is being written. */
+  isBusy(id) {
+    return this.#rows.get(id)?.isBusy ?? false;
+  }
+
   stop() {
     this.#observer.disconnect();
+    for (const row of this.#rows.values()) row.stop();
     this.#rows.clear();
     element.replaceChildren();
   }

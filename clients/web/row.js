@@ -1,5 +1,6 @@
 // A task in the list: its texts are edited where they stand, and its notes unfold below it.
 
+import { Draft } from "./drafts.js";
 import { announce, quoted, toast } from "./notices.js";
 
 const template = document.getElementById("task-template");
@@ -11,7 +12,7 @@ export class Row {
   #id;
   #actions;
   #task = null;
-  #basis = null; // While a text is being edited: what it was.
+  #draft = null; // While a text is being edited.
   #conflict = null;
   #parts;
   #panel = null;
@@ -38,20 +39,27 @@ export class Row {
 
   /** Whether somebody is at it, so that it must not go. */
   get isBusy() {
-    return this.#basis !== null;
+    return this.#draft !== null;
   }
 
   draw(task, conflict) {
     if (task !== this.#task) this.#drawTask(task);
     if (conflict?.key !== this.#conflict?.key) this.#drawConflict(conflict);
+    else if (conflict) this.#drawYours(conflict);
+  }
+
+  /** End the editing without another write. */
+  stop() {
+    this.#draft?.end();
+    this.#draft = null;
   }
 
   /** The task is gone; what was being written about it is not to be lost with it. */
   rescue() {
-    if (!this.#basis) return;
+    if (!this.#draft) return;
+    this.stop();
     const title = this.#parts["title-editor"].value.trim() || this.#task.title;
     const notes = this.#panel ? this.#panel.notes.value.trim() || null : this.#task.description;
-    this.#basis = null;
     toast(`${quoted(this.#task.title)} was deleted elsewhere while you were writing.`, {
       action: "Keep as a new task",
       run: () => this.#actions.add(title, notes),
@@ -89,13 +97,14 @@ export class Row {
         title.focus();
       }
     });
+    editor.addEventListener("input", () => this.#draft?.type());
     // Not when the window loses it: one may look something up elsewhere.
     editor.addEventListener("blur", () => document.hasFocus() && this.#finish({ save: true }));
   }
 
   #edit() {
     const { title, "title-editor": editor } = this.#parts;
-    this.#basis = this.#actions.basis(this.#id);
+    this.#draft = new Draft(this.#actions, this.#id, "title", () => editor.value.trim() || undefined);
     editor.value = this.#task.title;
     editor.ariaLabel = `Title of ${this.#task.title}`;
     title.hidden = true;
@@ -105,14 +114,19 @@ export class Row {
   }
 
   #finish({ save }) {
-    const basis = this.#basis;
-    if (!basis) return;
-    this.#basis = null;
+    if (!this.#draft) return;
+    this.#close({ save });
     const { title, "title-editor": editor } = this.#parts;
-    const text = editor.value.trim();
     editor.hidden = true;
     title.hidden = false;
-    if (save && text && this.#actions.edit(this.#id, { title: text }, basis)) announce("Saved");
+  }
+
+  #close({ save }) {
+    const draft = this.#draft;
+    this.#draft = null;
+    if (save) draft.keep();
+    else draft.revert();
+    if (draft.end()) announce("Saved");
   }
 
   #toggle() {
@@ -131,22 +145,23 @@ export class Row {
   #unfold() {
     const element = panelTemplate.content.firstElementChild.cloneNode(true);
     const notes = element.querySelector(".notes");
-    let basis = null;
     this.#panel = { element, notes, times: element.querySelector(".times") };
     element.querySelector(".delete").addEventListener("click", () => this.#actions.delete(this.#id));
+    const read = () => (notes.value.trim() ? notes.value : null);
     notes.addEventListener("focus", () => {
-      basis = this.#basis ??= this.#actions.basis(this.#id);
+      this.#draft ??= new Draft(this.#actions, this.#id, "description", read);
     });
+    notes.addEventListener("input", () => this.#draft?.type());
     notes.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") notes.value = this.#task.description ?? "";
       const isDone = event.key === "Enter" && (event.ctrlKey || event.metaKey);
+      if (event.key === "Escape") {
+        this.#close({ save: false });
+        notes.value = this.#task.description ?? "";
+      }
       if (event.key === "Escape" || isDone) this.#parts.details.focus();
     });
     notes.addEventListener("blur", () => {
-      if (!document.hasFocus() || !this.#basis) return;
-      this.#basis = null;
-      const description = notes.value.trim() ? notes.value : null;
-      if (this.#actions.edit(this.#id, { description }, basis)) announce("Saved");
+      if (document.hasFocus() && this.#draft) this.#close({ save: true });
     });
     this.element.append(element);
     this.#drawPanel();
@@ -169,7 +184,6 @@ export class Row {
     const element = conflictTemplate.content.firstElementChild.cloneNode(true);
     const [name] = Object.keys(write.changes);
     element.querySelector(".theirs").textContent = write.conflict[name] ?? "(empty)";
-    element.querySelector(".yours").textContent = write.changes[name] ?? "(empty)";
     for (const [button, keep] of [["keep", true], ["take", false]]) {
       element.querySelector(`.${button}`).addEventListener("click", () => {
         this.#actions.settle(write.key, { keep });
@@ -177,5 +191,12 @@ export class Row {
       });
     }
     this.element.append(element);
+    this.#drawYours(write);
+  }
+
+  /** Draw the text alone: it changes as the user types on, and a pressed button must stay. */
+  #drawYours({ changes }) {
+    const [text] = Object.values(changes);
+    this.element.querySelector(".yours").textContent = text ?? "(empty)";
   }
 }

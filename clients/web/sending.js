@@ -53,3 +53,14 @@ export function judge(write, error) {
 export function isBasedOn(write, task) {
   return Object.keys(write.changes).every((name) => task[name] === write.before[name]);
 }
+
+/** Whether two edits are about the same text. */
+export function changesSameFields(one, other) {
+  if (one.kind !== "edit" || other.kind !== "edit") return false;
+  return Object.keys(one.changes).join() === Object.keys(other.changes).join();
+}
+
+/** Whether an edit leaves everything as it was. */
+export function isUndone({ changes, before }) {
+  return Object.entries(changes).every(([name, value]) => before[name] === value);
+}

@@ -1,7 +1,7 @@
 // Keeps the store like the service's tasks, and sends what waits in the outbox.
 
 import { Leading } from "./leading.js";
-import { isBasedOn, judge, send } from "./sending.js";
+import { changesSameFields, isBasedOn, isUndone, judge, send } from "./sending.js";
 import { locks, until } from "./waiting.js";
 
 const WAIT = 25; // seconds; the longest that the service lets anybody wait for a change
@@ -52,9 +52,25 @@ export class Sync extends EventTarget {
     const last = this.#outbox.of(id).at(-1);
     // Where somebody moves a task step by step, only the place where it ends is worth sending.
     if (kind === "move" && last?.kind === "move" && !last.tries) this.#outbox.remove(last.key);
-    this.#outbox.add(write);
+    const next = kind === "edit" ? this.#merge(write) : write;
+    if (next) this.#outbox.add(next);
     this.#store.show(id);
     this.#wake();
+  }
+
+  /** Take an edit together with the one before it; returns what is still to be added. */
+  #merge(write) {
+    const last = this.#outbox.of(write.id).findLast((one) => changesSameFields(one, write));
+    if (last?.conflict && !isBasedOn(write, last.conflict)) {
+      // The user has typed on since.
+      this.#outbox.change(last.key, { changes: write.changes });
+      return null;
+    }
+    if (!last || last.conflict || last.tries) return write;
+    // A new one instead of a change: another tab may be sending the old one.
+    this.#outbox.remove(last.key);
+    const merged = { ...write, before: last.before, base: last.base };
+    return isUndone(merged) ? null : merged;
   }
 
   /** Take back a write of which the service has not heard; false where it may have. */
@@ -177,7 +193,10 @@ export class Sync extends EventTarget {
     if (verdict.done) this.#done(write, verdict.done);
     else if (verdict.again) this.#outbox.change(write.key, verdict.again);
     else if (verdict.conflict) {
-      this.#outbox.change(write.key, { conflict: verdict.conflict });
+      const later = this.#outbox.of(write.id).filter((one) => changesSameFields(one, write));
+      const { changes } = later.at(-1) ?? write;
+      for (const { key } of later) if (key !== write.key) this.#outbox.remove(key);
+      this.#outbox.change(write.key, { changes, conflict: verdict.conflict });
       this.#store.take(verdict.conflict);
       this.#store.show(write.id);
       this.#tell("conflict", write, error);
