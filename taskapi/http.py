@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-import string
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 import orjson
 from flask import Flask, Response, current_app, request
@@ -23,7 +22,7 @@ from taskapi.operations import body_limit_of
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-_PRINTABLE = string.ascii_letters + string.digits + string.punctuation
+_AUTHORITY = re.compile(r"[a-z][a-z0-9+.-]*://[^/]*", re.IGNORECASE)
 _DRAIN_LIMIT = 8 * 1024 * 1024  # bytes
 
 
@@ -74,26 +73,34 @@ class Id(BaseConverter):
     regex = "(?!(?:batch|changes|export|import)$)[^/]+"
 
 
-class _RoutedAsSent:
-    """Middleware that routes paths below a prefix as they were sent.
+class _CanonicalPath:
+    """Middleware that gives the router the path percent-encoded, in one spelling for each path.
 
-    WSGI decodes the path before anybody can tell an encoded slash from a real one.
+    WSGI decodes the path before a router could tell an escaped slash from a separator, or an
+    escaped percent sign from the beginning of an escape. Encoded again (RFC 3986, 6.2.2), every
+    segment can be decoded, and is decoded exactly once.
     """
 
-    def __init__(self, app: WSGIApplication, prefix: str) -> None:
+    def __init__(self, app: WSGIApplication) -> None:
         self._app = app
-        self._prefix = prefix
-        self._path = re.compile(rf"(?:[a-z]+://[^/?#]*)?({re.escape(prefix)}[^?#]*)", re.IGNORECASE)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if sent := self._path.match(environ.get("RAW_URI", "")):
-            path = sent[1].removeprefix(environ["SCRIPT_NAME"])
-            environ["PATH_INFO"] = quote(path.encode("latin-1"), safe=_PRINTABLE)
-        elif environ["PATH_INFO"].startswith(self._prefix):
-            # The prefix itself was sent in another spelling: encoded again, so that nothing
-            # is ever decoded twice.
-            environ["PATH_INFO"] = quote(environ["PATH_INFO"].encode("latin-1"))
+        path = environ["PATH_INFO"]
+        target = environ.get("RAW_URI", "").partition("?")[0]
+        # Any other path is the same, encoded or decoded.
+        if "%" in target or "%" in path or not path.isascii():
+            environ["PATH_INFO"] = _encode_path(path, target, environ["SCRIPT_NAME"])
         return self._app(environ, start_response)
+
+
+def _encode_path(path: str, target: str, script_name: str) -> str:
+    """Return the escaped form of a decoded path, by the request's target as far as it fits."""
+    sent = _AUTHORITY.sub("", target).partition("#")[0]
+    for candidate in (sent, sent.removeprefix(script_name)):
+        segments = [unquote_to_bytes(part) for part in candidate.encode("latin-1").split(b"/")]
+        if b"/".join(segments) == path.encode("latin-1"):
+            return "/".join(quote(segment, safe="") for segment in segments)
+    return quote(path.encode("latin-1"))
 
 
 def init_app(app: Flask, settings: Settings) -> None:
@@ -101,8 +108,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.json = JSON(app)
     app.url_map.converters |= {"encoded": EncodedSegment, "id": Id}
     app.url_map.merge_slashes = False  # Between two slashes there may be an empty user id.
-    middleware = _RoutedAsSent(app.wsgi_app, "/api/")
-    app.wsgi_app = middleware  # type: ignore[method-assign]  # as Flask wants it
+    app.wsgi_app = _CanonicalPath(app.wsgi_app)  # type: ignore[method-assign]  # as Flask wants it
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
             app.wsgi_app, x_for=settings.trusted_proxies, x_proto=settings.trusted_proxies
