@@ -89,8 +89,11 @@ errors: $(INSTALLED) ## write docs/errors.md, from the errors and the routes
 	@$(BIN)/python -m taskapi.openapi errors > docs/errors.md.new
 	@mv docs/errors.md.new docs/errors.md
 
-postman: $(NPM) openapi ## write the Postman collection and its environment, from docs/openapi.json
+postman: $(NPM) openapi ## write the Postman collections and their environment, from the documents
 	@node postman/build.mjs
+	@for contract in b c; do \
+	  $(BIN)/python -m taskapi.openapi document $$contract | node postman/build.mjs $$contract || exit 1; \
+	done
 
 client: $(NPM) openapi ## write the types of the JavaScript client, from docs/openapi.json
 	@node_modules/.bin/openapi-typescript docs/openapi.json --default-non-nullable false -o clients/js/openapi.d.ts

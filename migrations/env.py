@@ -8,9 +8,7 @@ from sqlalchemy import text
 
 from taskapi.database import SYSTEM
 from taskapi.extensions import db
-
-# Any constant number serves, as long as nothing else in the database locks it.
-_MIGRATION_LOCK = 7_291_004_551
+from taskapi.schema import MIGRATION_LOCK
 
 
 def _is_ours(_object: object, _name: str | None, _type: str, reflected: bool, ours: object) -> bool:
@@ -38,6 +36,6 @@ else:
             # Waiting for another process's migrations may take as long as they take; a
             # migration itself must not queue behind a long transaction and stop the service.
             connection.execute(text("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0"))
-            connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
             connection.execute(text("SET LOCAL lock_timeout = '5s'"))
             context.run_migrations()

@@ -11,7 +11,8 @@ if (answer.access_token) {
   pm.environment.set("refresh_token", answer.refresh_token || "");
   pm.environment.set("user_id", answer.user.id);
 }
-if (answer.version && answer.title) pm.environment.set("task_id", answer.id);
+if (asked === "GET /auth/me" && isDone) pm.environment.set("user_id", answer.id);
+if (answer.version && answer.user_id) pm.environment.set("task_id", answer.id);
 
 const forget = {
   "POST /auth/logout": ["access_token", "refresh_token"],

@@ -1,4 +1,6 @@
-// Make the Postman collection and its environment from docs/openapi.json: `make postman`.
+// Make the Postman collections and their environment: `make postman`.
+// Without an argument from docs/openapi.json; with the name of a contract from its document on
+// standard input.
 // The same document makes the same files, to the byte: ids are digests of what they name.
 import { createHash } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -8,7 +10,8 @@ const here = (name) => new URL(name, import.meta.url);
 const read = (name) => readFileSync(here(name), "utf8");
 const write = (name, value) => writeFileSync(here(name), `${JSON.stringify(value, null, 2)}\n`);
 
-const document = JSON.parse(read("../docs/openapi.json"));
+const [contract] = process.argv.slice(2);
+const document = JSON.parse(contract ? readFileSync(0, "utf8") : read("../docs/openapi.json"));
 const { schemas, parameters } = document.components;
 
 // In the order in which they can be run: what ends an account or a session comes last.
@@ -36,10 +39,10 @@ const LEAVING = ["auth_log_out", "auth_delete_me"];
 const VARIABLES = [
   [parameters.task_id.schema.examples[0], "{{task_id}}"],
   [schemas.Move.properties.after.examples[0], "{{anchor_id}}"],
-  [schemas.Registration.properties.email.examples[0], "{{email}}"],
-  [schemas.Registration.properties.password.examples[0], "{{password}}"],
-  [schemas.PasswordChange.properties.new_password.examples[0], "{{new_password}}"],
-];
+  [schemas.Registration?.properties.email.examples[0], "{{email}}"],
+  [schemas.Registration?.properties.password.examples[0], "{{password}}"],
+  [schemas.PasswordChange?.properties.new_password.examples[0], "{{new_password}}"],
+].filter(([text]) => text);
 const HEADERS = {
   "Idempotency-Key": "{{$guid}}",
   "X-Request-ID": "{{$guid}}",
@@ -117,7 +120,7 @@ function finish(item) {
     request.header = request.header.filter((header) => header.key !== "Content-Type");
     request.header.unshift({ key: "Content-Type", value: media });
   }
-  const [scheme] = operation.security.flatMap(Object.keys);
+  const [scheme] = operation.security.flatMap(Object.keys); // The empty one has none.
   if (scheme === "access") delete request.auth; // It is the collection's.
   else request.auth = scheme ? bearer(AUTH[scheme]) : { type: "noauth" };
 
@@ -153,15 +156,19 @@ function collectionOf(converted) {
   }));
   return {
     info: {
-      _postman_id: idOf("collection"),
-      name: "taskapi",
+      _postman_id: idOf(contract ? `collection ${contract}` : "collection"),
+      name: contract ? `taskapi, contract ${contract.toUpperCase()}` : "taskapi",
       description: document.info.description,
       schema: "https://schema.getpostman.com/json/collection/v2.1.0/collection.json",
     },
-    item: folders,
+    item: folders.filter(({ item }) => item.length),
     auth: bearer(AUTH.access),
     event: [script("prerequest", read("before.js")), script("test", read("after.js"))],
-    variable: [{ key: "baseUrl", value: "http://127.0.0.1:8000" }],
+    variable: [
+      { key: "baseUrl", value: "http://127.0.0.1:8000" },
+      { key: "title_name", value: schemas.TaskInput.required[0] },
+      { key: "has_accounts", value: schemas.Registration ? "yes" : "no" },
+    ],
   };
 }
 
@@ -192,6 +199,7 @@ const options = {
 };
 converter.convertV2({ type: "json", data: document }, options, (error, result) => {
   if (error || !result.result) throw error ?? new Error(result.reason);
-  write("taskapi.postman_collection.json", collectionOf(result.output[0].data));
-  write("taskapi.postman_environment.json", environment());
+  const name = contract ? `taskapi-contract-${contract}` : "taskapi";
+  write(`${name}.postman_collection.json`, collectionOf(result.output[0].data));
+  if (!contract) write("taskapi.postman_environment.json", environment());
 });

@@ -6,6 +6,7 @@ from flask import Flask
 
 from taskapi import (
     cli,
+    contracts,
     cors,
     cursors,
     database,
@@ -62,7 +63,8 @@ def create_app(settings: Settings | None = None) -> Flask:
         cookies.init_app(app, settings)
         commands.init_app(app)
         app.register_blueprint(auth_routes.blueprint)
-        app.register_blueprint(web.blueprint)
+    if settings.auth_mode == "local" and settings.contract == "native":
+        app.register_blueprint(web.blueprint)  # The page speaks no other contract.
     if settings.auth_mode == "external":
         external.init_app(app, settings)
         app.register_blueprint(auth_routes.outside)
@@ -76,4 +78,5 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(health.blueprint)
     app.register_blueprint(metrics.blueprint)
     app.register_blueprint(openapi.blueprint)
+    contracts.init_app(app, settings)
     return app

@@ -189,7 +189,8 @@ def _answers(settings: Settings) -> bool:
 
 def _announce(settings: Settings) -> None:
     where = settings.embedded_postgres_dir or "the PostgreSQL of DATABASE_URL"
-    page = f"  App     {_url(settings)}/app/\n" if settings.auth_mode == "local" else ""
+    has_page = settings.auth_mode == "local" and settings.contract == "native"
+    page = f"  App     {_url(settings)}/app/\n" if has_page else ""
     with suppress(OSError):
         print(
             f"\ntaskapi {VERSION} is running.\n"

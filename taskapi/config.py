@@ -42,6 +42,7 @@ IMPORT_LIMIT = 16 * 1024 * 1024
 """The longest file of tasks that is read, in bytes."""
 
 _CLAIMS = {"EXTERNAL_JWT_ISSUER": "iss", "EXTERNAL_JWT_AUDIENCE": "aud"}
+_AUTH_MODES = {"b": "local", "c": "external"}
 _DEVELOPMENT_ORIGINS = [
     f"http://{host}:{port}" for host in ("localhost", "127.0.0.1") for port in (3000, 5173, 8080)
 ]
@@ -74,6 +75,7 @@ class Settings:
     pool_timeout: float
     prepare_statements: bool
     auth_mode: str
+    contract: str
     external_jwt_secret: str
     external_jwks_url: str
     external_jwt_issuer: str
@@ -115,7 +117,9 @@ class Settings:
             # None where it is refused, which env.seal() reports.
             env.list("JWT_SECRET_KEY", [], validate=are_long_enough) or ()
         )
+        contract = env.str("CONTRACT", "native", validate=OneOf(["native", "b", "c"]))
         values: dict[str, Any] = {
+            "contract": contract,
             "host": env.str("HOST", "127.0.0.1", validate=is_host),
             "port": env.int("PORT", 8000, validate=Range(1, 65535)),
             "trusted_proxies": env.int("TRUSTED_PROXIES", 0, validate=Range(0, 10)),
@@ -134,7 +138,10 @@ class Settings:
             "jwt_issuer": env.str("JWT_ISSUER", "taskapi", validate=Length(1, 255)),
             "jwt_audience": env.str("JWT_AUDIENCE", "taskapi", validate=Length(1, 255)),
             "access_token_lifetime": env.int(
-                "ACCESS_TOKEN_LIFETIME", 15 * 60, validate=Range(1, 24 * 3600)
+                "ACCESS_TOKEN_LIFETIME",
+                # Contract B has no refresh tokens.
+                24 * 3600 if contract == "b" else 15 * 60,
+                validate=Range(1, 366 * 86400),
             ),
             "refresh_token_lifetime": env.int(
                 "REFRESH_TOKEN_LIFETIME", 30 * 86400, validate=Range(1, 366 * 86400)
@@ -211,6 +218,9 @@ def _contradictions(
 ) -> Iterator[tuple[str, str]]:
     """Find the settings that are well-formed one by one and wrong together."""
     mode = values["auth_mode"]
+    needed = _AUTH_MODES.get(values["contract"], mode)
+    if mode != needed:
+        yield "CONTRACT", f"{values['contract']} needs AUTH_MODE={needed}: its accounts are there."
     # Behind a proxy, being on loopback says nothing of who gets here.
     is_exposed = not is_loopback(values["host"] or "") or bool(values["trusted_proxies"])
     if mode == "path" and is_exposed and not trust_path_user_id:

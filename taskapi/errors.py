@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
 import orjson
 import structlog
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from taskapi import exceptions
@@ -58,14 +59,53 @@ REFUSALS = {
 _TITLES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
 """What RFC 9110 calls them; in Python that depends on the version."""
 
+_PROBLEM_JSON = "application/problem+json"
+_FORMAT = "taskapi.error_format"
+
 log = structlog.get_logger()
+
+
+def _unchanged(document: dict[str, Any]) -> dict[str, Any]:
+    return document
+
+
+@dataclass(frozen=True)
+class ErrorFormat:
+    """How failures are written: as RFC 9457 has it, unless a contract says otherwise.
+
+    `rewrite` makes the body of a problem document; `media_type` is what it then is. `statuses`
+    are statuses by problem code, for each blueprint that has its own; those under None hold for
+    all others. `schema` describes the body, where it is no problem document.
+    """
+
+    rewrite: Callable[[dict[str, Any]], dict[str, Any]] = _unchanged
+    media_type: str = _PROBLEM_JSON
+    statuses: Mapping[str | None, Mapping[str, int]] = field(default_factory=dict)
+    schema: Mapping[str, Any] | None = None
+
+    def status_of(self, blueprint: str | None, code: str, usual: int) -> int:
+        """Return the status of a problem code within a blueprint."""
+        own = self.statuses.get(blueprint) or self.statuses.get(None) or {}
+        return own.get(code, usual)
 
 
 def init_app(app: Flask) -> None:
     """Answer whatever goes wrong, URL routing included."""
-    app.register_error_handler(TaskapiError, _answer_domain_error)
+    set_format(app, ErrorFormat())
+    app.register_error_handler(TaskapiError, respond)
     app.register_error_handler(HTTPException, _answer_refusal)
     app.register_error_handler(Exception, _answer_fault)
+
+
+def set_format(app: Flask, error_format: ErrorFormat) -> None:
+    """Write the failures of an application in this format."""
+    app.extensions[_FORMAT] = error_format
+
+
+def format_of(app: Flask) -> ErrorFormat:
+    """Return the format in which an application writes its failures."""
+    error_format: ErrorFormat = app.extensions[_FORMAT]
+    return error_format
 
 
 def catalogue() -> dict[str, tuple[int, str]]:
@@ -111,20 +151,27 @@ def status_of(error: TaskapiError | type[TaskapiError]) -> int:
 
 
 def describe(error: TaskapiError) -> dict[str, Any]:
-    """Say what went wrong within this request."""
-    status = status_of(error)
-    return problem_document(status, error.code, str(error), g.request_id, **error.members)
+    """Say what went wrong within this request, in the format of the application."""
+    return _describe(status_of(error), error.code, str(error), **error.members)
+
+
+def _describe(status: int, code: str, detail: str, **members: Any) -> dict[str, Any]:
+    error_format = format_of(current_app)
+    status = error_format.status_of(request.blueprint, code, status)
+    return error_format.rewrite(problem_document(status, code, detail, g.request_id, **members))
 
 
 def _answer(document: dict[str, Any]) -> Response:
     status = document["status"]
-    response = Response(orjson.dumps(document), status, mimetype="application/problem+json")
+    response = Response(orjson.dumps(document), status)
+    response.mimetype = format_of(current_app).media_type
     if status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = 'Bearer realm="taskapi"'
     return response
 
 
-def _answer_domain_error(error: TaskapiError) -> Response:
+def respond(error: TaskapiError) -> Response:
+    """Answer an error of the domain."""
     response = _answer(describe(error))
     if isinstance(error, exceptions.Retryable):
         response.headers["Retry-After"] = str(error.retry_after)
@@ -154,4 +201,4 @@ def _answer_fault(error: Exception) -> Response:
 
 def _refuse(status: int) -> Response:
     refusal = REFUSALS.get(status, REFUSALS[400])
-    return _answer(problem_document(status, *refusal, g.request_id))
+    return _answer(_describe(status, *refusal))

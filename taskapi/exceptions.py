@@ -77,6 +77,11 @@ class UserMismatch(Forbidden):
     message = "The URL names another user than your access token does."
 
 
+class TaskForbidden(Forbidden):
+    code = "task_forbidden"
+    message = "This task is another user's."
+
+
 class PasswordWrong(Forbidden):
     code = "password_wrong"
     message = "This is not your current password."

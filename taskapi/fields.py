@@ -227,7 +227,8 @@ class Input(Schema):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        known = ", ".join(sorted(self.load_fields)) or "none"
+        names = (one.data_key or name for name, one in self.load_fields.items())
+        known = ", ".join(sorted(names)) or "none"
         messages: dict[str, Any] = {
             "type": Fault("wrong_type", "This must be a JSON object."),
             "unknown": Fault("unknown", f"There is no such field here; there are: {known}."),

@@ -24,7 +24,6 @@ _LINKS = {
 }
 _LINKS_BY_MODE = {
     "local": {
-        "app": "/app/",
         "register": "/auth/register",
         "login": "/auth/login",
         "tasks": "/tasks",
@@ -47,11 +46,14 @@ class Liveness(Schema):
 class Index(Schema):
     name = fields.String(required=True, metadata={"example": "taskapi"})
     version = fields.String(required=True, metadata={"example": VERSION})
+    contract = fields.String(
+        required=True, metadata={"enum": ["native", "b", "c"], "example": "native"}
+    )
     links = fields.Dict(
         keys=fields.String(),
         values=fields.String(),
         required=True,
-        metadata={"example": _LINKS | _LINKS_BY_MODE["local"]},
+        metadata={"example": _LINKS | {"app": "/app/"} | _LINKS_BY_MODE["local"]},
     )
 
 
@@ -60,8 +62,13 @@ class Index(Schema):
 @answers(200, Index(), needs_database=False)
 def get_index() -> Any:
     """Show where everything is."""
-    links = _LINKS | _LINKS_BY_MODE[current_app.config["AUTH_MODE"]]
-    return {"name": "taskapi", "version": VERSION, "links": links}
+    app = {"app": "/app/"} if "web" in current_app.blueprints else {}
+    return {
+        "name": "taskapi",
+        "version": VERSION,
+        "contract": current_app.config["CONTRACT"],
+        "links": _LINKS | app | _LINKS_BY_MODE[current_app.config["AUTH_MODE"]],
+    }
 
 
 @blueprint.get("/health")

@@ -28,6 +28,12 @@ def public(view: View) -> View:
     return view
 
 
+def takes_optional_token(view: View) -> View:
+    """Let anybody call this view; an access token that comes along counts if it is good."""
+    view.token_kind = "optional"  # type: ignore[attr-defined]  # noqa: S105 -- a kind
+    return view
+
+
 def takes_refresh_token(view: View) -> View:
     """Let this view be called with a refresh token, and with nothing else."""
     view.token_kind = "refresh"  # type: ignore[attr-defined]  # noqa: S105 -- a kind
@@ -44,6 +50,13 @@ def body_limit_of(view: Callable[..., Any] | None) -> int:
 def template_of(rule: str) -> str:
     """Write a route as OpenAPI does: /tasks/{task_id}."""
     return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)
+
+
+def component_name(schema: Any) -> str:
+    """Name a schema, or a class of schemas, among the components of the document."""
+    partial = getattr(schema, "partial", False)
+    name = (schema if isinstance(schema, type) else type(schema)).__name__
+    return name.replace("Input", "Patch") if partial else name
 
 
 def counted_as(bucket: str) -> Callable[[View], View]:
@@ -152,6 +165,29 @@ def accepts(
         return validated
 
     return decorate
+
+
+def redeclare(
+    view: Callable[..., Any],
+    *,
+    accepted: Mapping[str, Any] = {},
+    answered: Mapping[str, Any] = {},
+) -> Callable[..., Any]:
+    """Make a view that accepts and answers otherwise; `view` itself stays as it is.
+
+    `accepted` and `answered` replace arguments of `accepts` and `answers`; all else that is
+    declared holds for the new view as well.
+    """
+    new: Any
+    if hasattr(view, "accepts"):
+        new = accepts(**{**view.accepts, **accepted})(view.__wrapped__)  # type: ignore[attr-defined]
+    else:
+        new = functools.update_wrapper(functools.partial(view), view)
+    for name, value in vars(view).items():
+        if name not in ("accepts", "__wrapped__"):
+            setattr(new, name, value)
+    new.answers = {**new.answers, **answered}
+    return new  # type: ignore[no-any-return]
 
 
 def _refuse_encoded() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import structlog
@@ -10,7 +10,7 @@ from alembic import command
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from flask import current_app
+from flask import Flask, current_app
 from psycopg2 import Error
 from psycopg2.errors import InsufficientPrivilege
 from sqlalchemy import Engine, text
@@ -49,7 +49,20 @@ _OWNERSHIP = (
     "The role of DATABASE_URL must own the database (or at least may create in its schema)."
 )
 
+MIGRATION_LOCK = 7_291_004_551
+"""The advisory lock of migrations; any number serves that nothing else in the database locks."""
+
+_STEPS = "taskapi.prepare_steps"
+
 log = structlog.get_logger()
+
+
+def add_step(app: Flask, step: Callable[[Engine], None]) -> None:
+    """Have `step` run after the migrations, each time that the service starts.
+
+    What it raises is raised by `prepare`: `PermissionError` with what an operator has to do.
+    """
+    app.extensions.setdefault(_STEPS, []).append(step)
 
 
 def prepare(engine: Engine) -> None:
@@ -60,6 +73,8 @@ def prepare(engine: Engine) -> None:
     try:
         if current_app.config["MIGRATE_ON_START"] and _is_behind(engine):
             command.upgrade(current_app.extensions["migrate"].migrate.get_config(), "head")
+        for step in current_app.extensions.get(_STEPS, []):
+            step(engine)
         _verify_isolation(engine)
     except (PermissionError, Error, CommandError) as error:
         cause: Exception = error

@@ -38,6 +38,7 @@ def make_settings(**values: Any) -> Settings:
         "pool_timeout": 1.5,
         "prepare_statements": True,
         "auth_mode": "local",
+        "contract": "native",
         "external_jwt_secret": "",
         "external_jwks_url": "",
         "external_jwt_issuer": "",

@@ -306,7 +306,7 @@ def test_a_body_that_was_refused_may_be_mended(alice, base, sql):
     refused = alice.post(
         base, data="{", content_type="application/json", headers={"Idempotency-Key": "k"}
     )
-    assert_problem(refused, 400, "malformed_json")
+    assert_problem(refused, 400 if base == "/tasks" else 422, "malformed_json")
     assert sql("SELECT key FROM idempotency_keys") == []
 
     first = post(alice, path=base)

@@ -17,7 +17,9 @@ from tests.service import make_settings, run_cli
 OBJECTS = text("""
     SELECT 'table' AS kind, relname::text AS name FROM pg_class
      WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
-    UNION ALL SELECT 'column', table_name || '.' || column_name FROM information_schema.columns
+    UNION ALL SELECT 'column', concat_ws(
+        '.', table_name, column_name, data_type, character_maximum_length)
+      FROM information_schema.columns
      WHERE table_schema = 'public' AND table_name <> 'alembic_version'
     UNION ALL SELECT 'function', proname FROM pg_proc
      WHERE pronamespace = 'public'::regnamespace

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from flask import Flask, current_app, g, request
@@ -10,7 +11,7 @@ from flask import Flask, current_app, g, request
 from taskapi.auth import cookies, external, tokens
 from taskapi.auth.schemas import UserIdInPath
 from taskapi.database import Actor
-from taskapi.exceptions import TokenMissing, UserMismatch
+from taskapi.exceptions import NotAuthenticated, TokenMissing, UserMismatch
 from taskapi.operations import load, token_kind_of
 
 _USER_ID_IN_PATH = UserIdInPath()
@@ -37,11 +38,19 @@ def _authenticate(verify: Verify) -> None:
     kind = token_kind_of(current_app.view_functions[request.endpoint])
     if kind is None:
         return
-    g.claims = verify(_find_token(kind), kind)
-    g.actor = Actor(g.claims.user_id, g.claims.session_id)
+    if kind == "optional":
+        with suppress(NotAuthenticated):
+            _know_actor(verify, "access")
+        return
+    _know_actor(verify, kind)
     named = _user_in_path()
     if named is not None and named != g.actor.user_id:
         raise UserMismatch
+
+
+def _know_actor(verify: Verify, kind: str) -> None:
+    g.claims = verify(_find_token(kind), kind)
+    g.actor = Actor(g.claims.user_id, g.claims.session_id)
 
 
 def _believe_the_path() -> None:

@@ -51,8 +51,8 @@ class NewPassword(Text):
         "too_common": "This is among the most common ones; choose another.",
     }
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(passwords.LONGEST, shortest=passwords.SHORTEST, **kwargs)
+    def __init__(self, longest: int = passwords.LONGEST, **kwargs: Any) -> None:
+        super().__init__(longest, shortest=passwords.SHORTEST, **kwargs)
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
         password = super()._deserialize(value, *args, **kwargs) or ""

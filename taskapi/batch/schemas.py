@@ -10,7 +10,7 @@ from marshmallow import Schema, fields
 from taskapi.examples import example_of
 from taskapi.exceptions import ValidationFailed
 from taskapi.fields import Boolean, Choice, Coded, Id, Input
-from taskapi.operations import load
+from taskapi.operations import component_name, load
 from taskapi.tasks.schemas import (
     EXAMPLE_COMPLETION,
     EXAMPLE_ID,
@@ -66,7 +66,7 @@ class _Changing(_Closing):
     data = Coded(required=True)
 
 
-_DATA: Final[dict[str, Schema]] = {
+DATA: Final[Mapping[str, Schema]] = {
     "create": TaskInput(),
     "update": TaskInput(partial=True),
     "complete": Completion(),
@@ -79,33 +79,6 @@ _OUTER: Final[dict[Any, Schema]] = {
     "update": _Changing(),
     "move": _Changing(),
 }
-
-
-class Operations(Coded):
-    """Operations, and in the place of each that says what none can say, its `ValidationFailed`."""
-
-    default_error_messages = {
-        "wrong_type": "This must be a list of operations.",
-        "wrong_length": "Send 1 to {most} operations; here are {length}.",
-    }
-
-    def _deserialize(self, value: Any, *_args: Any, **_kwargs: Any) -> list[Any]:
-        if not isinstance(value, list):
-            raise self.make_error("wrong_type")
-        if not 1 <= len(value) <= MOST:
-            raise self.make_error("wrong_length", length=len(value), most=MOST)
-        return [_read(index, said) for index, said in enumerate(value)]
-
-
-def _read(index: int, said: Any) -> Operation | ValidationFailed:
-    where = f"/operations/{index}"
-    try:
-        op = said.get("op") if isinstance(said, Mapping) else None
-        outer = load(_OUTER.get(op, _CLOSING) if isinstance(op, str) else _CLOSING, said, where)
-        data = load(_DATA[outer["op"]], outer.get("data", {}), f"{where}/data")
-    except ValidationFailed as refusal:
-        return refusal
-    return Operation(outer["op"], outer.get("id"), outer.get("if_match"), data)
 
 
 def _described(op: str, required: list[str], data: dict[str, Any] | None) -> dict[str, Any]:
@@ -139,6 +112,57 @@ _EXAMPLE: Final = [
 ]
 
 
+def _description(data: Mapping[str, Schema]) -> dict[str, Any]:
+    named = {op: _named(component_name(schema)) for op, schema in data.items()}
+    return {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": MOST,
+        "items": {
+            "oneOf": [
+                _described("create", ["data"], named["create"]),
+                _described("update", ["id", "data"], named["update"]),
+                _described("complete", ["id"], named["complete"]),
+                _described("move", ["id", "data"], named["move"]),
+                _described("delete", ["id"], None),
+            ]
+        },
+        "example": _EXAMPLE,
+    }
+
+
+class Operations(Coded):
+    """Operations, and in the place of each that says what none can say, its `ValidationFailed`."""
+
+    default_error_messages = {
+        "wrong_type": "This must be a list of operations.",
+        "wrong_length": "Send 1 to {most} operations; here are {length}.",
+    }
+
+    def __init__(self, data: Mapping[str, Schema] = DATA, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.metadata = {**_description(data), **self.metadata}
+        self.data = data
+
+    def _deserialize(self, value: Any, *_args: Any, **_kwargs: Any) -> list[Any]:
+        if not isinstance(value, list):
+            raise self.make_error("wrong_type")
+        if not 1 <= len(value) <= MOST:
+            raise self.make_error("wrong_length", length=len(value), most=MOST)
+        return [_read(index, said, self.data) for index, said in enumerate(value)]
+
+
+def _read(index: int, said: Any, schemas: Mapping[str, Schema]) -> Operation | ValidationFailed:
+    where = f"/operations/{index}"
+    try:
+        op = said.get("op") if isinstance(said, Mapping) else None
+        outer = load(_OUTER.get(op, _CLOSING) if isinstance(op, str) else _CLOSING, said, where)
+        data = load(schemas[outer["op"]], outer.get("data", {}), f"{where}/data")
+    except ValidationFailed as refusal:
+        return refusal
+    return Operation(outer["op"], outer.get("id"), outer.get("if_match"), data)
+
+
 EXAMPLE_RESULTS: Final = [
     {"status": 201, "task": example_of(Task(), {"description": None})},
     {"status": 200, "task": example_of(Task(), EXAMPLE_COMPLETION)},
@@ -149,24 +173,7 @@ class Batch(Input):
     atomic = Boolean(
         load_default=False, metadata={"description": "All of them or none.", "example": False}
     )
-    operations = Operations(
-        required=True,
-        metadata={
-            "type": "array",
-            "minItems": 1,
-            "maxItems": MOST,
-            "items": {
-                "oneOf": [
-                    _described("create", ["data"], _named("TaskInput")),
-                    _described("update", ["id", "data"], _named("TaskPatch")),
-                    _described("complete", ["id"], _named("Completion")),
-                    _described("move", ["id", "data"], _named("Move")),
-                    _described("delete", ["id"], None),
-                ]
-            },
-            "example": _EXAMPLE,
-        },
-    )
+    operations = Operations(required=True)
 
 
 class Result(Schema):

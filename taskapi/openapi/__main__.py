@@ -1,6 +1,6 @@
-"""Print what is generated: `python -m taskapi.openapi document`, or `errors`.
+"""Print what is generated: `python -m taskapi.openapi document [b|c]`, or `errors`.
 
-Both are as a service of the default settings has them, whatever the environment says.
+All are as a service of the default settings has them, whatever the environment says.
 """
 
 from __future__ import annotations
@@ -29,14 +29,23 @@ def describe(**settings: str) -> dict[str, Any]:
     return build_document(create_app(Settings.from_environment(env_file=os.devnull)))
 
 
-def main(what: str) -> bytes:
+def describe_contract(contract: str) -> dict[str, Any]:
+    """Build the document of a contract: `native`, `b` or `c`."""
+    if contract == "c":
+        secret = secrets.token_urlsafe(48)
+        return describe(CONTRACT="c", AUTH_MODE="external", EXTERNAL_JWT_SECRET=secret)
+    return describe(CONTRACT=contract)
+
+
+def main(what: str, contract: str = "native") -> bytes:
     """Return what is asked for as a file has it."""
     if what == "document":
-        return orjson.dumps(describe(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+        return orjson.dumps(describe_contract(contract), option=options)
     secret = secrets.token_urlsafe(48)
     external = describe(AUTH_MODE="external", EXTERNAL_JWT_SECRET=secret)
-    return error_reference(describe(), external).encode()
+    return error_reference(describe(), external, describe_contract("b")).encode()
 
 
 if __name__ == "__main__":
-    sys.stdout.buffer.write(main(sys.argv[1]))
+    sys.stdout.buffer.write(main(*sys.argv[1:]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Flask
@@ -200,43 +201,53 @@ person, `code` never changes and is for programs, `request_id` finds the request
 
 UNAVAILABLE_EXAMPLE = {"status": "unhealthy", "database": "disconnected", "version": VERSION}
 
-PROBLEM_SCHEMA = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail", "code", "request_id"],
-    "properties": {
-        "type": {"type": "string", "format": "uri"},
-        "title": {"type": "string"},
-        "status": {"type": "integer", "minimum": 400, "maximum": 599},
-        "detail": {"type": "string"},
-        "code": {"type": "string"},
-        "request_id": {"type": "string"},
-        "current": {
-            "description": "With `precondition_failed`: the task as it is now.",
-            "$ref": "#/components/schemas/Task",
-        },
-        "index": {
-            "description": "In a batch that is `atomic`: which operation, from 0.",
-            "type": "integer",
-            "minimum": 0,
-        },
-        "errors": {
-            "description": "With `validation_failed`: what is wrong, and where.",
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["pointer", "code", "detail"],
-                "properties": {
-                    "pointer": {
-                        "type": "string",
-                        "description": "JSON Pointer into the body, or /query/… and /path/….",
-                    },
-                    "code": {"type": "string"},
-                    "detail": {"type": "string"},
+_PROBLEM: dict[str, Any] = {
+    "type": {"type": "string", "format": "uri"},
+    "title": {"type": "string"},
+    "status": {"type": "integer", "minimum": 400, "maximum": 599},
+    "detail": {"type": "string"},
+    "code": {"type": "string"},
+    "request_id": {"type": "string"},
+    "current": {
+        "description": "With `precondition_failed`: the task as it is now.",
+        "$ref": "#/components/schemas/Task",
+    },
+    "index": {
+        "description": "In a batch that is `atomic`: which operation, from 0.",
+        "type": "integer",
+        "minimum": 0,
+    },
+    "errors": {
+        "description": "With `validation_failed`: what is wrong, and where.",
+        "type": "array",
+        "items": {
+            "type": "object",
+            "required": ["pointer", "code", "detail"],
+            "properties": {
+                "pointer": {
+                    "type": "string",
+                    "description": "JSON Pointer into the body, or /query/… and /path/….",
                 },
+                "code": {"type": "string"},
+                "detail": {"type": "string"},
             },
         },
     },
 }
+
+PROBLEM_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "code", "request_id"],
+    "properties": _PROBLEM,
+}
+
+
+def problem_schema(differs: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Describe a failure: as a problem document, or as the schema of a contract has it."""
+    if differs is None:
+        return PROBLEM_SCHEMA
+    own = {name: one for name, one in _PROBLEM.items() if name not in ("type", "title")}
+    return {**differs, "properties": {**differs["properties"], **own}}
 
 
 def security_schemes(app: Flask) -> dict[str, Any]:

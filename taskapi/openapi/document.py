@@ -13,7 +13,9 @@ from flask import Flask
 from werkzeug.routing import Rule
 
 from taskapi.config import VERSION
-from taskapi.errors import catalogue
+from taskapi.contracts.adapter import CONTRACT
+from taskapi.contracts.document import rename_members
+from taskapi.errors import catalogue, format_of
 from taskapi.fields import Input
 from taskapi.idempotency import is_repeatable
 from taskapi.openapi.components import (
@@ -21,7 +23,7 @@ from taskapi.openapi.components import (
     HEADERS,
     INTRODUCTIONS,
     PARAMETERS,
-    PROBLEM_SCHEMA,
+    problem_schema,
     security_schemes,
 )
 from taskapi.openapi.examples import example_of_problem, example_of_request
@@ -30,23 +32,29 @@ from taskapi.openapi.responses import (
     responses_of,
     share_responses,
 )
-from taskapi.operations import template_of, token_kind_of
+from taskapi.operations import component_name, template_of, token_kind_of
 from taskapi.tasks.schemas import Task
 
 OPENAPI_VERSION: Final = "3.1.0"
 
+_SECURITY: Final[dict[str | None, list[dict[str, list[str]]]]] = {
+    None: [],
+    "optional": [{}, {"access": []}],
+    "access": [{"access": []}],
+    "refresh": [{"refresh": []}, {"refresh_cookie": []}],
+}
+
 
 def build_document(app: Flask) -> dict[str, Any]:
     """Describe every route that declares what it answers, as OpenAPI 3.1."""
-    mode = app.config["AUTH_MODE"]
-    plugin = MarshmallowPlugin(schema_name_resolver=_component_name)
+    plugin = MarshmallowPlugin(schema_name_resolver=component_name)
     spec = APISpec(
         title="taskapi",
         version=VERSION,
         openapi_version=OPENAPI_VERSION,
         plugins=[plugin],
         info={
-            "description": DESCRIPTION.format(introduction=INTRODUCTIONS[mode]),
+            "description": DESCRIPTION.format(introduction=INTRODUCTIONS[app.config["AUTH_MODE"]]),
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         servers=[{"url": "/"}],
@@ -71,13 +79,15 @@ def build_document(app: Flask) -> dict[str, Any]:
             continue
         path = template_of(rule.rule)
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
-            operation = _operation(mode, rule, view, plugin.converter)
+            operation = _operation(app, rule, view, plugin.converter)
             spec.path(path=path, operations={method.lower(): operation})
         _describe_input(spec, getattr(view, "accepts", {}).get("body"))
     document = spec.to_dict()
     for schema in document["components"]["schemas"].values():
         for described in schema["properties"].values():
             _modernise(described)
+    if contract := app.extensions.get(CONTRACT):
+        rename_members(document, contract.members)
     share_responses(document)
     _drop_unused(document)
     return document
@@ -85,14 +95,15 @@ def build_document(app: Flask) -> dict[str, Any]:
 
 def _add_components(spec: APISpec, app: Flask) -> None:
     spec.components.schema("Task", schema=Task)
-    spec.components.schema("Problem", PROBLEM_SCHEMA)
+    error_format = format_of(app)
+    spec.components.schema("Problem", problem_schema(error_format.schema))
     for name, header in HEADERS.items():
         spec.components.header(name, header)
     for name, (location, parameter) in PARAMETERS.items():
         spec.components.parameter(name, location, parameter)
     for code in catalogue():
-        spec.components.example(code, {"value": example_of_problem(code)})
-    spec.components.response("Unreadable", response_to_unreadable_requests())
+        spec.components.example(code, {"value": example_of_problem(code, error_format)})
+    spec.components.response("Unreadable", response_to_unreadable_requests(error_format.media_type))
     for name, scheme in security_schemes(app).items():
         spec.components.security_scheme(name, scheme)
 
@@ -112,7 +123,7 @@ def _describe_input(spec: APISpec, body: Input | None) -> None:
     """Say of an input what its fields alone do not say."""
     if body is None:
         return
-    component = spec.components.schemas[_component_name(body)]
+    component = spec.components.schemas[component_name(body)]
     properties = component["properties"]
     for name in body.ignored:
         properties[name] = {"description": "Written by the service alone; ignored here."}
@@ -129,18 +140,17 @@ def _describe_input(spec: APISpec, body: Input | None) -> None:
 
 
 def _operation(
-    mode: str, rule: Rule, view: Callable[..., Any], converter: OpenAPIConverter
+    app: Flask, rule: Rule, view: Callable[..., Any], converter: OpenAPIConverter
 ) -> dict[str, Any]:
     summary, _, description = (view.__doc__ or "").partition("\n\n")
-    kind = token_kind_of(view) if mode != "path" else None
-    security = {None: [], "access": ["access"], "refresh": ["refresh", "refresh_cookie"]}
+    kind = token_kind_of(view) if app.config["AUTH_MODE"] != "path" else None
     operation: dict[str, Any] = {
         "operationId": rule.endpoint.replace(".", "_"),
         "tags": [rule.endpoint.partition(".")[0]],
         "summary": summary.strip(),
         "parameters": list(_parameters(rule, view, converter)),
-        "security": [{name: []} for name in security[kind]],
-        "responses": responses_of(mode, rule, view),
+        "security": _SECURITY[kind],
+        "responses": responses_of(app, rule, view),
     }
     if description:
         operation["description"] = " ".join(description.split())
@@ -189,9 +199,3 @@ def _modernise(schema: dict[str, Any]) -> None:
     """Say the example as JSON Schema does, which is also one that no page types in by itself."""
     if "example" in schema:
         schema["examples"] = [schema.pop("example")]
-
-
-def _component_name(schema: Any) -> str:
-    partial = getattr(schema, "partial", False)
-    name = (schema if isinstance(schema, type) else type(schema)).__name__
-    return name.replace("Input", "Patch") if partial else name

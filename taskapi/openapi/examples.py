@@ -8,7 +8,7 @@ from typing import Any, Final
 from marshmallow import Schema
 
 from taskapi.auth.schemas import UserIdInPath
-from taskapi.errors import catalogue, problem_document
+from taskapi.errors import ErrorFormat, catalogue, problem_document
 from taskapi.examples import example_of
 from taskapi.exceptions import ValidationFailed
 from taskapi.idempotency import Headers, is_repeatable
@@ -25,22 +25,30 @@ def example_of_request(view: Callable[..., Any]) -> Any:
     return accepts["example"] or example_of(accepts["body"])
 
 
-def example_of_problem(code: str, members: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def example_of_problem(
+    code: str,
+    error_format: ErrorFormat,
+    blueprint: str | None = None,
+    members: Mapping[str, Any] = {},
+) -> dict[str, Any]:
     """Show a problem as it is answered; `members` are what this one says besides or instead."""
     current = {"current": example_of(Task())} if code == "precondition_failed" else {}
     status, detail = catalogue()[code]
+    status = error_format.status_of(blueprint, code, status)
     problem = problem_document(status, code, detail, REQUEST_ID, **current)
-    return {**problem, **(members or {})}
+    return error_format.rewrite({**problem, **members})
 
 
 def refusal_of(view: Callable[..., Any], *, names_user: bool) -> dict[str, Any]:
-    """Show how a view refuses input: what it answers to an empty body or an unknown field."""
+    """Return what is said of input that a view refuses: an empty body, or an unknown field."""
     accepts = getattr(view, "accepts", {"body": None, "query": None})
     bad: list[tuple[Schema, Mapping[str, Any], str]] = []
     if accepts["body"]:
         bad += [(accepts["body"], {}, ""), (accepts["body"], UNKNOWN_FIELD, "")]
     if accepts["query"]:
+        # Where unknown parameters are ignored, none that is known may be empty.
         bad += [(accepts["query"], UNKNOWN_FIELD, "/query")]
+        bad += [(accepts["query"], dict.fromkeys(accepts["query"].fields, ""), "/query")]
     if is_repeatable(view):
         bad += [(Headers(), {"Idempotency-Key": ""}, "/header")]
     if names_user:
@@ -49,6 +57,5 @@ def refusal_of(view: Callable[..., Any], *, names_user: bool) -> dict[str, Any]:
         try:
             load(schema, said, where)
         except ValidationFailed as refusal:
-            members = {"detail": str(refusal), **refusal.members}
-            return example_of_problem("validation_failed", members)
+            return {"detail": str(refusal), **refusal.members}
     raise AssertionError("What takes no input refuses none.")

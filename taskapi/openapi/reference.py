@@ -50,6 +50,7 @@ _REMEDIES: Final = {
     "session_not_found": "List the sessions again; this one has ended.",
     "sync_reset": "Throw the copy away and read the feed from its beginning.",
     "task_exists": "Nothing to do where it is the same task; or delete the other one before.",
+    "task_forbidden": "Ask for your own tasks; `GET /tasks` lists them.",
     "task_in_trash": "`POST /trash/{task_id}/restore` brings it back; `DELETE /trash/{task_id}` "
     "frees the id.",
     "task_not_found": "Look at the id. A task of somebody else's, one that was deleted and an id "
@@ -78,9 +79,11 @@ from the code.
 """
 
 
-def error_reference(document: dict[str, Any], external: dict[str, Any]) -> str:
-    """Write the reference; the document of AUTH_MODE=external says what only occurs there."""
-    places, places_outside = _places(document), _places(external)
+def error_reference(
+    document: dict[str, Any], external: dict[str, Any], contract_b: dict[str, Any]
+) -> str:
+    """Write the reference; the other documents say what only occurs in their modes."""
+    places, places_outside, places_in_b = map(_places, (document, external, contract_b))
     written = [_INTRODUCTION, "| status | code |\n|---|---|\n"]
     codes = sorted(catalogue().items(), key=lambda item: (item[1][0], item[0]))
     written += [f"| {status} | [`{code}`](#{code}) |\n" for code, (status, _) in codes]
@@ -91,6 +94,8 @@ def error_reference(document: dict[str, Any], external: dict[str, Any]) -> str:
             where = _name(places[code], _operations(document))
         elif code in places_outside:
             where = "With `AUTH_MODE=external`, whatever asks for a token."
+        elif code in places_in_b:
+            where = f"With `CONTRACT=b`: {_list(places_in_b[code])}."
         else:
             where = "No request: the operator's commands (`flask users`, `flask tokens`)."
         written += [

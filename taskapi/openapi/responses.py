@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Any
 
+from flask import Flask
 from werkzeug.routing import Rule
 
-from taskapi.errors import catalogue, title_of
+from taskapi.errors import catalogue, format_of, title_of
 from taskapi.examples import example_of
 from taskapi.idempotency import is_repeatable, keeps_refusals
 from taskapi.openapi.components import HEADERS_OF_PROBLEMS, UNAVAILABLE_EXAMPLE
@@ -35,21 +36,21 @@ def ref(kind: str, name: str) -> dict[str, str]:
     return {"$ref": f"#/components/{kind}/{name}"}
 
 
-def responses_of(mode: str, rule: Rule, view: Callable[..., Any]) -> dict[str, Any]:
+def responses_of(app: Flask, rule: Rule, view: Callable[..., Any]) -> dict[str, Any]:
     """Describe what a view answers under a rule, by status."""
     return {
         **dict(_successes(rule, view)),
-        **dict(_problems(mode, rule, view)),
+        **dict(_problems(app, rule, view)),
         "default": ref("responses", "Unreadable"),
     }
 
 
-def response_to_unreadable_requests() -> dict[str, Any]:
+def response_to_unreadable_requests(media_type: str) -> dict[str, Any]:
     """Describe what stands for all operations under `default`."""
     return {
         "description": "What cannot be read as a request, or leads to no operation.",
         "headers": {name: ref("headers", name) for name in ("X-Request-ID", "Allow")},
-        "content": _content({code: ref("examples", code) for code in OF_ANY_REQUEST}),
+        "content": _content({code: ref("examples", code) for code in OF_ANY_REQUEST}, media_type),
     }
 
 
@@ -99,21 +100,26 @@ def _successes(rule: Rule, view: Callable[..., Any]) -> Iterator[tuple[str, dict
 
 
 def _problems(
-    mode: str, rule: Rule, view: Callable[..., Any]
+    app: Flask, rule: Rule, view: Callable[..., Any]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     declared = view.answers  # type: ignore[attr-defined]
+    error_format = format_of(app)
+    blueprint = rule.endpoint.partition(".")[0]
     examples: dict[int, dict[str, Any]] = {}
-    for code in _codes(mode, rule, view):
-        example: dict[str, Any] = ref("examples", code)
+    for code in _codes(app.config["AUTH_MODE"], rule, view):
+        usual = catalogue()[code][0]
+        status = error_format.status_of(blueprint, code, usual)
+        members = declared["members"].get(code, {})
         if code == "validation_failed":
-            example = {"value": refusal_of(view, names_user="user_id" in rule.arguments)}
-        elif code in declared["members"]:
-            example = {"value": example_of_problem(code, declared["members"][code])}
-        examples.setdefault(catalogue()[code][0], {})[code] = example
+            members = refusal_of(view, names_user="user_id" in rule.arguments)
+        example: dict[str, Any] = ref("examples", code)
+        if members or status != error_format.status_of(None, code, usual):
+            example = {"value": example_of_problem(code, error_format, blueprint, members)}
+        examples.setdefault(status, {})[code] = example
     for status, some in sorted(examples.items()):
         # What followed from what was there is an answer that is kept.
         is_kept = keeps_refusals(view) and status in _KEPT
-        yield str(status), _problem(rule, status, some, is_kept=is_kept)
+        yield str(status), _problem(rule, status, some, error_format.media_type, is_kept=is_kept)
     if declared["unavailable"]:
         media = {"schema": declared["unavailable"], "example": UNAVAILABLE_EXAMPLE}
         yield (
@@ -130,7 +136,7 @@ def _codes(mode: str, rule: Rule, view: Callable[..., Any]) -> Iterator[str]:
     declared = view.answers  # type: ignore[attr-defined]
     accepts = getattr(view, "accepts", {"body": None, "query": None})
     yield from declared["problems"]
-    if mode != "path" and token_kind_of(view) is not None:
+    if mode != "path" and token_kind_of(view) in ("access", "refresh"):
         yield from ("token_missing", "token_invalid", "token_expired")
         yield "issuer_unavailable" if mode == "external" else "session_ended"
         if "user_id" in rule.arguments:
@@ -153,18 +159,20 @@ def _codes(mode: str, rule: Rule, view: Callable[..., Any]) -> Iterator[str]:
         yield from ("database_unavailable", "database_not_ready", "busy")
 
 
-def _problem(rule: Rule, status: int, examples: dict[str, Any], *, is_kept: bool) -> dict[str, Any]:
+def _problem(
+    rule: Rule, status: int, examples: dict[str, Any], media_type: str, *, is_kept: bool
+) -> dict[str, Any]:
     names = HEADERS_OF_PROBLEMS.get(status, []) + (["Idempotent-Replayed"] if is_kept else [])
     return {
         "description": " ".join(catalogue()[code][1] for code in examples),
         "headers": _headers(rule, names, status),
-        "content": _content(examples),
+        "content": _content(examples, media_type),
     }
 
 
-def _content(examples: dict[str, Any]) -> dict[str, Any]:
+def _content(examples: dict[str, Any], media_type: str) -> dict[str, Any]:
     schema = ref("schemas", "Problem")
-    return {"application/problem+json": {"schema": schema, "examples": examples}}
+    return {media_type: {"schema": schema, "examples": examples}}
 
 
 def _headers(rule: Rule, names: list[str], status: int = 200) -> dict[str, Any]:

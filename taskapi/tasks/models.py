@@ -24,6 +24,8 @@ from taskapi.extensions import Base
 
 TITLE_LENGTH = 500
 DESCRIPTION_LENGTH = 2000
+LONGEST_DESCRIPTION = 10_000
+"""What the column holds: as much as any contract takes."""
 
 
 class Owned:
@@ -45,7 +47,7 @@ class Content(Owned):
     """
 
     title: Mapped[str] = mapped_column(String(TITLE_LENGTH))
-    description: Mapped[str | None] = mapped_column(String(DESCRIPTION_LENGTH))
+    description: Mapped[str | None] = mapped_column(String(LONGEST_DESCRIPTION))
     title_words: Mapped[str] = mapped_column(Text, server_default="")
     description_words: Mapped[str] = mapped_column(Text, server_default="")
     completed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

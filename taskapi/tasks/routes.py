@@ -241,7 +241,8 @@ def _replace(task_id: str, body: dict[str, Any]) -> Response:
 
 
 def _created(task: Row) -> Response:
-    path = request.path if request.method == "POST" else request.path.rpartition("/")[0]
+    path = request.path.rstrip("/")
+    path = path if request.method == "POST" else path.rpartition("/")[0]
     return _answer(task, 201, {"Location": f"{request.script_root}{path}/{task['id']}"})
 
 

@@ -23,7 +23,7 @@ SERVER_WRITTEN: tuple[str, ...] = (
 )
 """Accepted and ignored, so that a client may send back what it has read."""
 
-_INT32 = 2**31
+INT32 = 2**31
 SEARCH_LENGTH = 200
 CURSOR_LENGTH = 2000
 DEFAULT_LIMIT = 50
@@ -58,7 +58,7 @@ class TaskInput(TaskText):
     ignored = SERVER_WRITTEN
 
     completed = Boolean(metadata={"example": False})
-    order = Integer(-_INT32, _INT32 - 1, metadata={"example": 0})
+    order = Integer(-INT32, INT32 - 1, metadata={"example": 0})
 
 
 class Completion(Input):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import Any
 
-from flask import Blueprint, Response, g, stream_with_context
+from flask import Blueprint, Response, current_app, g, stream_with_context
 
 from taskapi.config import IMPORT_LIMIT
 from taskapi.examples import example_of
@@ -14,11 +14,15 @@ from taskapi.idempotency import repeatable
 from taskapi.operations import accepts, answers
 from taskapi.tasks.schemas import EXAMPLE_ID, Task
 from taskapi.transfer import formats
-from taskapi.transfer.schemas import ExportQuery, ImportQuery, ImportReport
+from taskapi.transfer.schemas import ExportQuery, ImportedTask, ImportQuery, ImportReport
 from taskapi.transfer.service import export_tasks, import_tasks
 
 blueprint = Blueprint("transfer", __name__, url_prefix="/tasks")
 
+IMPORTED_TASK = "taskapi.imported_task"
+"""The extension that holds the schema of a task in a file, where a contract has its own."""
+
+_IMPORTED_TASK = ImportedTask()
 _EXAMPLE_CSV = "id,title,description,completed\r\n" + EXAMPLE_ID + ",Buy milk,Oat,false\r\n"
 _EXPORTED_CSV = b"".join(formats.write_csv([[example_of(Task())]])).decode()
 _UPLOAD = {
@@ -69,7 +73,8 @@ def import_file(query: dict[str, Any], body: bytes, media: str) -> Any:
     trash, is left as it is, so importing twice changes nothing. A task that cannot be taken
     is reported and stops nothing.
     """
-    rows = import_tasks(g.actor, _READERS[media](body), dry_run=query["dry_run"])
+    schema = current_app.extensions.get(IMPORTED_TASK, _IMPORTED_TASK)
+    rows = import_tasks(g.actor, _READERS[media](body), schema, dry_run=query["dry_run"])
     counts = dict.fromkeys(("created", "exists", "in_trash", "refused"), 0)
     for row in rows:
         counts[row["status"]] += 1

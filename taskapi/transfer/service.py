@@ -42,7 +42,6 @@ MOST: Final = 10_000
 """How many tasks may come in one file."""
 
 _BATCH: Final = 500  # tasks in a statement, and in memory while they are sent
-_SCHEMA: Final = ImportedTask()
 _OLDEST_FIRST: Final = Wanted({}, "created_at")
 
 log = structlog.get_logger()
@@ -54,10 +53,13 @@ def export_tasks(actor: Actor) -> tuple[list[Row], Iterator[list[Row]]]:
     return first.tasks or [], read_rest(actor, _OLDEST_FIRST, first, _BATCH) or iter(())
 
 
-def import_tasks(actor: Actor, said: Iterable[Any], *, dry_run: bool) -> list[Row]:
+def import_tasks(
+    actor: Actor, said: Iterable[Any], schema: ImportedTask, *, dry_run: bool
+) -> list[Row]:
     """Add the tasks that are not here yet; return what became of each.
 
-    Raises `ValidationFailed` where there are more than `MOST`, or what is read cannot be.
+    `schema` validates each of them. Raises `ValidationFailed` where there are more than `MOST`,
+    or what is read cannot be.
     """
     rows = list(islice(said, MOST + 1))
     if len(rows) > MOST:
@@ -69,7 +71,7 @@ def import_tasks(actor: Actor, said: Iterable[Any], *, dry_run: bool) -> list[Ro
         line: Row = {"row": number, "status": "created"}
         report.append(line)
         try:
-            task = _read(one)
+            task = _read(one, schema)
         except ValidationFailed as refusal:
             line |= {"status": "refused", **refusal.members}
         else:
@@ -89,10 +91,10 @@ def import_tasks(actor: Actor, said: Iterable[Any], *, dry_run: bool) -> list[Ro
     return report
 
 
-def _read(said: Any) -> dict[str, Any]:
+def _read(said: Any, schema: ImportedTask) -> dict[str, Any]:
     if isinstance(said, ValidationFailed):
         raise said
-    task = load(_SCHEMA, said)
+    task = load(schema, said)
     if task.get("completed_at"):
         task["completed"] = True
     return {"id": str(uuid7()), **task}
