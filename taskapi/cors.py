@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from flask import Flask, Response, request
 from flask_cors.core import get_cors_options, set_cors_headers
 
+from taskapi.http import no_content
+
 
 def init_app(app: Flask, origins: Sequence[str]) -> None:
     """Let pages of these origins read the answers; their browsers ask that of each."""
@@ -31,6 +33,14 @@ def init_app(app: Flask, origins: Sequence[str]) -> None:
             "vary_header": False,
         },
     )
+
+    @app.before_request
+    def answer_preflight() -> Response | None:
+        # Browsers send a request only behind a preflight with a status of success; so that a page
+        # can read that a URL does not exist, there is one for every URL.
+        if request.routing_exception and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in request.environ:
+            return no_content() if request.method == "OPTIONS" else None
+        return None
 
     @app.after_request
     def say_who_may_read(response: Response) -> Response:

@@ -20,7 +20,8 @@ UUID_TEXT: Final = re.compile(
 )
 _FORBIDDEN = "\x00"  # PostgreSQL's text has no place for it.
 _TIME: Final = re.compile(
-    r"\d{4}-\d\d-\d\d(?P<time>T\d\d:\d\d:\d\d(\.\d{1,9})?(?P<offset>Z|[+-]\d\d:\d\d)?)?",
+    r"\d{4}-\d\d-\d\d(?P<time>T\d\d:\d\d:(?P<second>\d\d)(\.\d{1,9})?"
+    r"(?P<offset>Z|[ +-]\d\d:\d\d)?)?",
     re.ASCII | re.IGNORECASE,
 )
 
@@ -175,6 +176,9 @@ class Time(Coded):
         "invalid": "This must be a time such as 2026-11-20T08:15:30Z.",
         "date_alone": "This is a date; say the time as well, as in {date}T00:00:00Z.",
         "no_offset": "This has no offset from UTC; add Z, or +01:00 (in a URL %2B01:00).",
+        "unescaped_plus": "The sign of the offset is a space here, as which a URL reads a +; "
+        "write %2B for it in a URL, as in {escaped}.",
+        "leap_second": "Leap seconds are not kept; send the second before it, as in {before}.",
     }
 
     def __init__(self, **kwargs: Any) -> None:
@@ -188,6 +192,11 @@ class Time(Coded):
             raise self.make_error("date_alone", date=value)
         if not parts["offset"]:
             raise self.make_error("no_offset")
+        if parts["offset"].startswith(" "):
+            raise self.make_error("unescaped_plus", escaped=value.replace(" ", "%2B"))
+        if parts["second"] == "60":
+            start, end = parts.span("second")
+            raise self.make_error("leap_second", before=f"{value[:start]}59{value[end:]}")
         try:
             return datetime.fromisoformat(value.upper()).astimezone(UTC)
         except (ValueError, OverflowError):

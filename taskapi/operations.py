@@ -17,7 +17,7 @@ from werkzeug.exceptions import ClientDisconnected, UnsupportedMediaType
 
 from taskapi.config import BODY_LIMIT
 from taskapi.exceptions import BodyEncoded, MalformedJSON, ValidationFailed
-from taskapi.fields import field_errors
+from taskapi.fields import Fault, field_errors
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -143,6 +143,7 @@ def accepts(
         @functools.wraps(view)
         def validated(**path: Any) -> Any:
             if query is not None:
+                _refuse_repeated()
                 path["query"] = load(query, request.args, "/query")
             if body is not None:
                 empty = body_is_optional and not request.content_length
@@ -188,6 +189,17 @@ def redeclare(
             setattr(new, name, value)
     new.answers = {**new.answers, **answered}
     return new  # type: ignore[no-any-return]
+
+
+def _refuse_repeated() -> None:
+    # Of two values one would silently not count.
+    faults = {
+        name: [Fault("repeated", f"This came {len(values)} times; send it once.")]
+        for name, values in request.args.lists()
+        if len(values) > 1
+    }
+    if faults:
+        raise ValidationFailed(field_errors(faults, "/query"))
 
 
 def _refuse_encoded() -> None:

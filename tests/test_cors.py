@@ -29,6 +29,28 @@ def test_a_preflight_from_a_listed_origin_is_answered_and_may_be_kept(client):
     assert "Origin" in response.headers["Vary"]
 
 
+@pytest.mark.parametrize("path", ["/nowhere", "/tasks/1/2/3", "/api/bob", "/app"])
+def test_a_preflight_of_a_url_that_is_not_there_lets_the_page_read_the_problem(client, path):
+    response = client.options(
+        path,
+        headers={
+            "Origin": LISTED,
+            "Access-Control-Request-Method": "GET",
+            "Access-Control-Request-Headers": "authorization",
+        },
+    )
+
+    assert response.status_code in (200, 204)
+    assert response.headers["Access-Control-Allow-Origin"] == LISTED
+    assert response.headers["Access-Control-Allow-Credentials"] == "true"
+    assert "GET" in response.headers["Access-Control-Allow-Methods"]
+    assert "authorization" in response.headers["Access-Control-Allow-Headers"].lower()
+
+
+def test_options_of_a_url_that_is_not_there_is_a_404_unless_it_is_a_preflight(client):
+    assert client.options("/nowhere").status_code == 404
+
+
 @pytest.mark.parametrize("origin", ["http://[::1]:3000", "https://app.example.com"])
 def test_an_origin_means_itself_and_is_no_pattern(origin):
     settings = make_settings(

@@ -104,7 +104,11 @@ def test_every_time_is_one_with_an_offset(alice, name):
         ("2026-11-20T08:15:30.25", "no_offset"),
         ("", "invalid"),
         ("1763625600", "invalid"),
-        ("2026-11-20T08:15:30+01:00", "invalid"),  # In a query, + is a space.
+        ("2026-11-20T08:15:30+01:00", "unescaped_plus"),  # In a query, + is a space.
+        ("2026-11-20T08:15:30.25+01:00", "unescaped_plus"),
+        ("2016-12-31T23:59:60Z", "leap_second"),
+        ("2017-01-01T00:59:60.5%2B01:00", "leap_second"),
+        ("2016-12-31T23:59:61Z", "invalid"),
         ("2026-11-20%2008:15:30Z", "invalid"),
         ("2026-11-20T08:15Z", "invalid"),
         ("2026-11-20T08:15:30%2B0100", "invalid"),
@@ -217,3 +221,52 @@ def test_more_than_two_hundred_at_once_are_refused(alice, limit):
     response = alice.get(f"/tasks?limit={limit}&completed=true")
 
     assert_refused_field(response, "/query/limit", "out_of_range")
+
+
+@pytest.mark.parametrize(
+    ("time", "hint"),
+    [
+        ("2026-11-20T08:15:30+01:00", "2026-11-20T08:15:30%2B01:00"),
+        ("2016-12-31T23:59:60Z", "2016-12-31T23:59:59Z"),
+    ],
+)
+def test_what_to_send_instead_of_a_time_is_said(alice, time, hint):
+    response = alice.get(f"/tasks?created_after={time}")
+
+    [error] = response.json["errors"]
+    assert hint in error["detail"]
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("completed=true&completed=false", ["completed"]),
+        ("completed=true&completed=true", ["completed"]),
+        ("q=milk&limit=5&q=bread&limit=6&limit=7", ["q", "limit"]),
+        ("colour=red&colour=red", ["colour"]),
+    ],
+)
+def test_a_parameter_that_comes_twice_is_refused_by_name(alice, query, names):
+    problem = assert_problem(alice.get(f"/tasks?{query}"), 422, "validation_failed")
+
+    found = [(error["pointer"], error["code"]) for error in problem["errors"]]
+    assert found == [(f"/query/{name}", "repeated") for name in names]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/tasks/changes?wait=0&wait=1"),
+        ("GET", "/tasks/export?format=csv&format=json"),
+        ("GET", "/trash?limit=1&limit=2"),
+        ("POST", "/auth/logout?all=true&all=false"),
+        ("POST", "/tasks/import?dry_run=true&dry_run=false"),
+        ("DELETE", "/tasks/01936b2e-8f3a-7c41-9d52-3b1f0a6e4c77?permanent=false&permanent=true"),
+    ],
+)
+def test_no_request_takes_a_parameter_twice(alice, method, path):
+    json: list[object] | None = [] if method == "POST" else None
+
+    problem = assert_problem(alice.call(method, path, json), 422, "validation_failed")
+
+    assert [error["code"] for error in problem["errors"]] == ["repeated"]

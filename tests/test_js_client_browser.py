@@ -208,3 +208,25 @@ def test_a_page_that_is_offline_says_so_and_goes_on_when_it_is_online(open_page,
     page.evaluate("api.listTasks({}, { retries: 0 }).catch(() => 0)")
     context.set_offline(False)
     expect_soon(lambda: page.evaluate("window.created?.title") == "Later")
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status", "code"),
+    [
+        ("/nowhere", {"Authorization": "Bearer x"}, 404, "route_not_found"),
+        ("/tasks?q=" + "x" * 9000, {}, 414, "uri_too_long"),
+        ("/health", {"X-Request-ID": "x" * 9000}, 431, "headers_too_large"),
+    ],
+)
+def test_a_page_of_another_origin_reads_what_was_wrong_with_its_request(
+    open_page, service, path, headers, status, code
+):
+    answer = open_page().evaluate(
+        """async ([url, headers]) => {
+          const response = await fetch(url, { headers });
+          return [response.status, (await response.json()).code];
+        }""",
+        [service.url.replace("127.0.0.1", "localhost") + path, headers],
+    )
+
+    assert answer == [status, code]

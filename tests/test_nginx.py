@@ -317,7 +317,7 @@ def test_a_service_that_is_away_is_a_503(tmp_path, recorded):
     assert_problem(recorded.ask("GET", "/be-silent"), 503, "service_unavailable")
     assert int(away.headers["Retry-After"]) > 0
     # A page of another origin learns of it as well.
-    assert away.headers["Access-Control-Allow-Origin"] == "*"
+    assert away.headers["Access-Control-Allow-Origin"] == "http://localhost:5173"
 
 
 def test_a_write_is_never_sent_twice(recorded, upstream):
@@ -442,6 +442,26 @@ def test_only_this_machine_sees_the_metrics(nginx, path):
     assert_problem(outside, 404, "route_not_found")
     assert nginx.logged(outside.headers["X-Request-ID"])["upstream_status"] == ""
     assert nginx.logged(inside.headers["X-Request-ID"])["upstream_status"] != ""
+
+
+def test_a_page_may_read_what_nginx_refuses(nginx):
+    origin = {"Origin": "https://app.example.com"}
+
+    too_long = nginx.ask("POST", "/tasks", b"x" * (BODY_LIMIT + 1), origin)
+    unreadable = nginx.ask("GET", "/tasks?q=" + "x" * 9000, headers=origin)
+
+    for answer, status, readers in (
+        # By its name, since the page may have sent its cookie, and * is for requests without.
+        (too_long, 413, [origin["Origin"]]),
+        # Its headers were not read.
+        (unreadable, 414, ["*"]),
+    ):
+        assert answer.status == status
+        assert answer.headers.get_all("Access-Control-Allow-Origin") == readers
+        assert answer.headers["Access-Control-Expose-Headers"] == "Retry-After, X-Request-ID"
+        assert "Origin" in answer.headers.get_all("Vary")
+    assert too_long.headers["Access-Control-Allow-Credentials"] == "true"
+    assert unreadable.headers["Access-Control-Allow-Credentials"] is None
 
 
 def test_the_page_of_the_problems_is_none(nginx):

@@ -67,6 +67,11 @@ def test_a_request_that_cannot_be_read_gets_a_problem_document(
     assert (problem["status"], problem["code"]) == (status, code)
     assert problem["request_id"] == headers["X-Request-ID"]
     assert problem["detail"].endswith(".")
+    # There is nothing of anybody in it, and whose page asked could not be read.
+    assert headers["Access-Control-Allow-Origin"] == "*"
+    assert "X-Request-ID" in headers["Access-Control-Expose-Headers"]
+    assert headers["Cache-Control"] == "no-store"
+    assert headers["X-Content-Type-Options"] == "nosniff"
 
 
 def test_nothing_of_it_is_logged(service):

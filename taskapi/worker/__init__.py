@@ -70,6 +70,11 @@ class PortableWorker(ThreadWorker):  # type: ignore[misc]
             "Connection: close\r\n"
             "Content-Type: application/problem+json\r\n"
             f"Content-Length: {len(body)}\r\n"
+            "Cache-Control: no-store\r\n"
+            "X-Content-Type-Options: nosniff\r\n"
+            # It is the same for everybody, and the origin of the page could not be read.
+            "Access-Control-Allow-Origin: *\r\n"
+            "Access-Control-Expose-Headers: X-Request-ID\r\n"
             f"X-Request-ID: {request_id}\r\n\r\n"
         )
         try:
