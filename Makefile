@@ -6,7 +6,7 @@ BIN = .venv/bin
 INSTALLED = .venv/installed
 
 .DEFAULT_GOAL = help
-.PHONY: help install run test browsers browsers-quick fuzz faults faults-quick bench bench-quick bench-scale login-timing check openapi errors postman client format migrate lock
+.PHONY: help install run test browsers browsers-quick fuzz faults faults-quick bench bench-quick bench-promises bench-scale login-timing check openapi errors postman client format migrate lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -59,6 +59,9 @@ bench: .venv-bench/installed ## compare the speed with FastAPI's stack; needs wr
 
 bench-quick: .venv-bench/installed ## the same in under two minutes
 	@exec $(BIN)/python -m bench.compare --quick --rounds 2 --seconds 3 $(ARGS)
+
+bench-promises: $(INSTALLED) ## measure what contracts A, B and C promise, with a hundred users; four minutes
+	@exec $(BIN)/python -m bench.promises $(ARGS)
 
 bench-scale: $(INSTALLED) ## show what grows with the data and what does not; takes a quarter of an hour
 	@exec $(BIN)/python -m bench.scale $(ARGS)
