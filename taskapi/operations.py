@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import orjson
 from flask import request
-from marshmallow import Schema, ValidationError
+from marshmallow import EXCLUDE, Schema, ValidationError
 from werkzeug.exceptions import ClientDisconnected, UnsupportedMediaType
 
 from taskapi.config import BODY_LIMIT
@@ -143,7 +143,7 @@ def accepts(
         @functools.wraps(view)
         def validated(**path: Any) -> Any:
             if query is not None:
-                _refuse_repeated()
+                _refuse_repeated(query)
                 path["query"] = load(query, request.args, "/query")
             if body is not None:
                 empty = body_is_optional and not request.content_length
@@ -191,12 +191,12 @@ def redeclare(
     return new  # type: ignore[no-any-return]
 
 
-def _refuse_repeated() -> None:
-    # Of two values one would silently not count.
+def _refuse_repeated(query: Schema) -> None:
+    # Of two values one would silently not count; of what is ignored none does.
     faults = {
         name: [Fault("repeated", f"This came {len(values)} times; send it once.")]
         for name, values in request.args.lists()
-        if len(values) > 1
+        if len(values) > 1 and (query.unknown != EXCLUDE or name in query.fields)
     }
     if faults:
         raise ValidationFailed(field_errors(faults, "/query"))
