@@ -40,6 +40,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or Settings.from_environment()
     app = http.App(__name__, static_folder=None)
     app.config["MIGRATE_ON_START"] = settings.migrate_on_start
+    app.config["PREPARE_STATEMENTS"] = settings.prepare_statements
     app.config["TRASH_DAYS"] = settings.trash_days
 
     logs.configure(settings.log_format, settings.log_level)

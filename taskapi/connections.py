@@ -16,6 +16,7 @@ from psycopg2.extensions import UNICODE, new_type, register_type
 from sqlalchemy.exc import DisconnectionError
 
 from taskapi.config import Settings
+from taskapi.statements import PreparedStatements
 
 GRACE: Final = 1.0  # seconds beyond the time limit in which the server itself gives up
 
@@ -36,11 +37,11 @@ class Cursor(psycopg2.extensions.cursor):
 class Connection(psycopg2.extensions.connection):
     """A connection, and what is known of it.
 
-    `prepared` has the names of what is prepared on it; None where nothing may be. `limits`
+    `prepared` knows what is prepared on it; None where nothing may be. `limits`
     goes before each statement where another server may be behind the connection each time.
     """
 
-    prepared: set[str] | None = None
+    prepared: PreparedStatements | None = None
     limits = ""
     waits_since: float | None = None
 
@@ -102,10 +103,10 @@ def set_up(settings: Settings, watchdog: Watchdog, connection: Connection, _reco
         f"SET {{}} lock_timeout = {round(settings.lock_timeout * 1000)}; "
         "SET {} idle_in_transaction_session_timeout = 30000; "
     )
-    with connection.cursor() as cursor:
+    with connection.cursor(cursor_factory=Cursor) as cursor:
         cursor.execute("SET timezone = 'UTC'")  # A pooler keeps this one for us.
         if settings.prepare_statements:
-            connection.prepared = set()
+            connection.prepared = PreparedStatements()
             cursor.execute(limits.format(*["SESSION"] * 3))
             # A plan that is kept must be one for large tables, however small they are yet.
             cursor.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")

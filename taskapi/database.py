@@ -56,8 +56,10 @@ _OUTAGES: Final = (
     *("25006", "55P03", "57014", "40001", "40P01"),
 )
 
+_NOT_PREPARED: Final = "26000"
+
 # What was prepared is gone, or has been overtaken by a migration: a new connection mends it.
-_STALE: Final = ("26000", "0A000")
+_STALE: Final = (_NOT_PREPARED, "0A000")
 
 _WHILE: Final = 0.5  # seconds
 
@@ -207,6 +209,8 @@ def _send(
     preparation, text = statement.words(connection.prepared)
     values = {**statement.values, **(parameters or {}), **who}
     cursor.execute(preparation + connection.limits + before + text, values)
+    if preparation:
+        connection.prepared.add(statement.name)
     if cursor.description is None:
         return []
     names = [column.name for column in cursor.description]
@@ -237,6 +241,8 @@ def _cursor() -> Iterator[Any]:
     except psycopg2.Error as error:
         if connection.closed or error.pgcode in _STALE:
             connection.invalidate(error)
+        if error.pgcode == _NOT_PREPARED:
+            gate.close()
         _translate(error)
     finally:
         connection.close()
@@ -295,6 +301,10 @@ class _Gate:
                 self._is_open = True
         finally:
             self._lock.release()
+
+    def close(self) -> None:
+        """Prepare the database anew before the next statement: something about it has changed."""
+        self._is_open = False
 
     def is_stuck(self) -> bool:
         """Whether all connections are in use, and none has been given back for a while."""

@@ -1,4 +1,4 @@
-"""Whether the database is fit to serve: migrated, and keeping its users apart."""
+"""Whether the database is fit to serve: as the service needs it, migrated, and isolating users."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from sqlalchemy import Engine, text
 
 from taskapi.database import ROLE, SYSTEM
 from taskapi.exceptions import DatabaseNotReady
+from taskapi.readiness import find_misfits
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 
@@ -65,23 +66,34 @@ def add_step(app: Flask, step: Callable[[Engine], None]) -> None:
     app.extensions.setdefault(_STEPS, []).append(step)
 
 
+class Misfit(Exception):
+    """The server is not as the service needs it; `str()` has the mend."""
+
+
 def prepare(engine: Engine) -> None:
-    """Migrate the database if that is wanted and due, then verify it.
+    """Migrate the database if that is wanted and due, and verify it.
 
     Raises `DatabaseNotReady` where it cannot serve.
     """
     try:
+        _verify_fitness(engine)
         if current_app.config["MIGRATE_ON_START"] and _is_behind(engine):
             command.upgrade(current_app.extensions["migrate"].migrate.get_config(), "head")
         for step in current_app.extensions.get(_STEPS, []):
             step(engine)
         _verify_isolation(engine)
-    except (PermissionError, Error, CommandError) as error:
+    except (PermissionError, Misfit, Error, CommandError) as error:
         cause: Exception = error
         if isinstance(error, InsufficientPrivilege):
             cause = PermissionError(f"{str(error).strip()}\n{_OWNERSHIP}")
         log.error("database_not_fit", reason=str(cause).strip())
         raise DatabaseNotReady from cause
+
+
+def _verify_fitness(engine: Engine) -> None:
+    misfits = list(find_misfits(engine))
+    if misfits:
+        raise Misfit(" ".join(misfits))
 
 
 def _is_behind(engine: Engine) -> bool:

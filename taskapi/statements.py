@@ -1,15 +1,18 @@
-"""The words of a statement: SQLAlchemy's, put into the form in which they are sent.
+"""Compile SQLAlchemy's statements once, and prepare the frequent ones on each connection.
 
-What is sent often is prepared: PostgreSQL parses and plans it once for each connection, and
-from then on is sent its name and the values. Planning a write costs it more than the write.
+PostgreSQL parses and plans a prepared statement once for each connection, and from then on is
+sent its name and the values. Planning a write costs it more than the write.
+
+A name is a digest of the statement and its types. So a name means the same on every server, and a
+statement that is compiled anew finds what was prepared for it before.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
-from functools import cached_property
-from itertools import count
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -20,15 +23,49 @@ from sqlalchemy.types import NullType
 PREPARED_FROM: Final = 5
 """The use of a statement from which on it is prepared, as in psycopg 3."""
 
+MAX_PREPARED_STATEMENTS: Final = 100
+"""How many statements are prepared on one connection at a time, as in psycopg 3."""
+
 _DIALECT: Final = PGDialect_psycopg2()  # type: ignore[no-untyped-call]
-_PLACE: Final = re.compile(r"(?<!%)%\((\w+)\)s")
-_numbers: Final = count(1)
+_PARAMETER: Final = re.compile(r"(?<!%)%\((\w+)\)s")
+
+# There is no PREPARE IF NOT EXISTS. A statement may be there already: its first message failed
+# behind the PREPARE, or a pooler hands out a server on which another client has prepared it.
+_PREPARE: Final = (
+    "DO $do$ BEGIN EXECUTE $prepare$PREPARE {}$prepare$; "
+    "EXCEPTION WHEN duplicate_prepared_statement THEN NULL; END $do$; "
+)
+
+
+class PreparedStatements:
+    """The names of what is prepared on one connection; the least recently used goes first."""
+
+    def __init__(self) -> None:
+        self._names: OrderedDict[str, None] = OrderedDict()
+
+    def use(self, name: str) -> bool:
+        """Return whether a statement is prepared, and keep it for longer."""
+        if name not in self._names:
+            return False
+        self._names.move_to_end(name)
+        return True
+
+    def make_room(self) -> str:
+        """Return the SQL that makes room for one more."""
+        if len(self._names) < MAX_PREPARED_STATEMENTS:
+            return ""
+        name, _ = self._names.popitem(last=False)
+        return f"DEALLOCATE {name}; "
+
+    def add(self, name: str) -> None:
+        """Remember what has been prepared."""
+        self._names[name] = None
 
 
 class Statement:
-    """The text of a statement with places for values, and the values that it has by itself.
+    """The text of a statement with its bind parameters, and the values that it has by itself.
 
-    `types` names the places' types, as far as they are known; without it (a text of several
+    `types` names the parameters' types, as far as they are known; without it (a text of several
     statements, or one with the execution option `prepare=False`) it is never prepared.
     """
 
@@ -38,51 +75,44 @@ class Statement:
         self.text = text
         self.values = values
         self.types = types
+        self.name = ""
         self._uses = 0
+        if types is not None:
+            self._compose(types)
 
-    def words(self, prepared: set[str] | None) -> tuple[str, str]:
+    def _compose(self, types: Mapping[str, str]) -> None:
+        names = list(dict.fromkeys(_PARAMETER.findall(self.text)))
+        numbers = {name: f"${number}" for number, name in enumerate(names, 1)}
+        query = _PARAMETER.sub(lambda parameter: numbers[parameter[1]], self.text)
+        kinds = ", ".join(types.get(name, "unknown") for name in names)
+        values = ", ".join(f"%({name})s{_cast(types.get(name, ''))}" for name in names)
+        self.name = f"taskapi_{hashlib.sha256(f'({kinds}) {query}'.encode()).hexdigest()[:32]}"
+        self._preparation = _PREPARE.format(f"{self.name}{kinds and f'({kinds})'} AS {query}")
+        self._execution = f"EXECUTE {self.name}{values and f'({values})'}"
+
+    def words(self, prepared: PreparedStatements | None) -> tuple[str, str]:
         """Return what to send before all else, and what to send for the statement.
 
-        `prepared` has the names of what has been prepared on this connection, and is added
-        to; None where nothing may be.
+        `prepared` is what the connection has; None where nothing may be prepared. Where the first
+        is not empty and the message has succeeded, the `name` is to be added to it.
         """
         self._uses += 1
-        if prepared is None or self.types is None or self._uses < PREPARED_FROM:
+        if prepared is None or not self.name:
             return "", self.text
-        if self._name in prepared:
+        if prepared.use(self.name):
             return "", self._execution
-        prepared.add(self._name)
-        return self._preparation, self._execution
+        if self._uses < PREPARED_FROM:
+            return "", self.text
+        return prepared.make_room() + self._preparation, self._execution
 
-    @cached_property
-    def _name(self) -> str:
-        return f"taskapi_{next(_numbers)}"
 
-    @cached_property
-    def _places(self) -> dict[str, str]:
-        names = dict.fromkeys(_PLACE.findall(self.text))
-        return {name: f"${number}" for number, name in enumerate(names, 1)}
-
-    @cached_property
-    def _preparation(self) -> str:
-        assert self.types is not None
-        types = ", ".join(self.types.get(name, "unknown") for name in self._places)
-        text = _PLACE.sub(lambda place: self._places[place[1]], self.text)
-        return f"PREPARE {self._name}{types and f'({types})'} AS {text}; "
-
-    @cached_property
-    def _execution(self) -> str:
-        values = ", ".join(f"%({name})s{self._cast_of(name)}" for name in self._places)
-        return f"EXECUTE {self._name}{values and f'({values})'}"
-
-    def _cast_of(self, name: str) -> str:
-        # An array of quoted values is one of text unless it is said; a single one is unknown.
-        kind = (self.types or {}).get(name, "")
-        return f"::{kind}" if kind.endswith("[]") else ""
+def _cast(kind: str) -> str:
+    # An array of quoted values is one of text unless it is cast; a single one is unknown.
+    return f"::{kind}" if kind.endswith("[]") else ""
 
 
 def worded(statement: ClauseElement) -> Statement:
-    """Put an expression of SQLAlchemy into words, once for each."""
+    """Compile an expression of SQLAlchemy, once for each."""
     known = _worded.get(statement)
     if known is None:
         known = _worded[statement] = _compile(statement)
@@ -108,5 +138,5 @@ def _compile(statement: ClauseElement) -> Statement:
     return Statement(str(compiled), values, types if is_prepared else None)
 
 
-# Weak, so that what is worded for one use is forgotten after it.
+# Weak, so that what is compiled for one use is forgotten after it.
 _worded: Final[WeakKeyDictionary[ClauseElement, Statement]] = WeakKeyDictionary()

@@ -14,7 +14,7 @@ from taskapi.statements import PREPARED_FROM
 from taskapi.tasks.listing import SORTS
 from tests.people import register
 from tests.service import make_settings
-from tests.wire import tapped
+from tests.wire import PREPARATION, tapped
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_a_request_is_one_round_trip_to_the_database(wired_app, wire, method, pa
     assert response.status_code < 300
     [message] = wire.messages
     assert re.match(
-        r"(PREPARE [^;]*; )?SELECT taskapi_check_session\([^;]*\); "
+        rf"({PREPARATION})?SELECT taskapi_check_session\([^;]*\); "
         r"SET LOCAL ROLE taskapi_user; SET LOCAL taskapi.user_id = '[^';]*'; [^;]*$",
         message,
     )

@@ -13,6 +13,9 @@ from sqlalchemy import make_url
 STARTUP = 0
 """The first message has no type (PostgreSQL's documentation, Message Formats)."""
 
+PREPARATION = r"(DEALLOCATE \w+; )?DO \$do\$ BEGIN EXECUTE \$prepare\$PREPARE (?s:.*?) END \$do\$; "
+"""What goes before a message that prepares its statement, as a regular expression."""
+
 
 class Wire:
     """A server on loopback that passes everything on and keeps what the client says."""

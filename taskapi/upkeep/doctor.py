@@ -22,6 +22,7 @@ from taskapi.config import Settings
 from taskapi.database import SYSTEM, execute
 from taskapi.exceptions import TaskapiError
 from taskapi.extensions import db
+from taskapi.readiness import is_pooled_by_transaction
 from taskapi.schema import MIGRATIONS, find_leaks
 from taskapi.upkeep.backup import find_program
 
@@ -68,6 +69,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         _isolation,
         _clock,
         _connections,
+        _pooler,
         _backups,
         _redis,
         _issuer,
@@ -143,6 +145,14 @@ def _connections(settings: Settings) -> Iterator[Finding]:
         yield Finding("connections", False, detail)
     else:
         yield Finding("connections", True, f"{said}.")
+
+
+def _pooler(_settings: Settings) -> Iterator[Finding]:
+    # Where it does not fit, the database was not ready.
+    if is_pooled_by_transaction(db.engine):
+        yield Finding("pooler", True, "another server for each transaction, nothing is prepared.")
+    else:
+        yield Finding("pooler", True, "each connection keeps its server.")
 
 
 def _backups(settings: Settings) -> Iterator[Finding]:
