@@ -12,8 +12,14 @@ from typing import Any, Final
 from weakref import WeakSet
 
 import psycopg2.extensions
-from psycopg2.extensions import UNICODE, new_type, register_type
+from psycopg2.extensions import (
+    TRANSACTION_STATUS_IDLE,
+    UNICODE,
+    new_type,
+    register_type,
+)
 from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from taskapi.config import Settings
 from taskapi.statements import PreparedStatements
@@ -127,6 +133,18 @@ def replace_if_dead(connection: Connection, _record: object, _proxy: object) -> 
         raise DisconnectionError from None
     if poller.poll(0):
         raise DisconnectionError
+
+
+def discard_unless_idle(connection: Connection | None, record: ConnectionPoolEntry) -> None:
+    """Let the pool replace a connection that comes back in the middle of a transaction.
+
+    Its rollback was cancelled, or something began one by itself; the next statement would be
+    refused, or be part of it. libpq knows the status without a round trip.
+    """
+    if connection is None or connection.closed:
+        return
+    if connection.get_transaction_status() != TRANSACTION_STATUS_IDLE:
+        record.invalidate()
 
 
 def _to_rfc3339(text: Any, _cursor: object) -> str | None:

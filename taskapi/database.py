@@ -29,7 +29,15 @@ from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from taskapi.config import Settings
-from taskapi.connections import CONNECT_ARGS, GRACE, Cursor, Watchdog, replace_if_dead, set_up
+from taskapi.connections import (
+    CONNECT_ARGS,
+    GRACE,
+    Cursor,
+    Watchdog,
+    discard_unless_idle,
+    replace_if_dead,
+    set_up,
+)
 from taskapi.exceptions import (
     Busy,
     DatabaseNotReady,
@@ -107,7 +115,7 @@ def init_app(app: Flask, settings: Settings, prepare: Callable[[Engine], None]) 
         "pool_size": settings.threads,
         "max_overflow": 0,
         "pool_timeout": settings.pool_timeout,
-        "pool_reset_on_return": None,  # Whatever begins a transaction here also ends it.
+        "pool_reset_on_return": None,  # What is not idle is discarded.
         "connect_args": CONNECT_ARGS,
     }
     db.init_app(app)
@@ -117,6 +125,7 @@ def init_app(app: Flask, settings: Settings, prepare: Callable[[Engine], None]) 
     watchdog = Watchdog(settings.statement_timeout + GRACE)
     event.listen(engine, "connect", partial(set_up, settings, watchdog))
     event.listen(engine, "checkout", replace_if_dead)
+    event.listen(engine, "checkin", discard_unless_idle)
     event.listen(engine, "before_cursor_execute", _refuse_unless_system)
     event.listen(engine, "handle_error", _translate_what_is_wrapped)
 
@@ -168,6 +177,9 @@ def transaction(*, acting_as: Actor | System) -> Iterator[None]:
         finally:
             _transaction.reset(token)
         cursor.execute("COMMIT")
+        if cursor.statusmessage != "COMMIT":
+            # PostgreSQL answers COMMIT in a failed transaction with ROLLBACK, without an error.
+            raise RuntimeError("A statement of this transaction failed; nothing of it was kept.")
 
 
 def _joined(begun: _Transaction, acting_as: Actor | System) -> Any:

@@ -3,14 +3,16 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from uuid import uuid4
 
 import psycopg2
 import pytest
-from psycopg2.errors import DivisionByZero
+from psycopg2.errors import DivisionByZero, QueryCanceled
 from sqlalchemy import text
 
 from taskapi import create_app
+from taskapi.connections import Cursor
 from taskapi.database import SYSTEM, Actor, execute, transaction
 from taskapi.exceptions import (
     DatabaseNotReady,
@@ -169,6 +171,73 @@ def test_a_connection_that_dies_under_a_statement_is_a_503(app, alice, sql):
         execute(text("SELECT pg_sleep(4)"), acting_as=SYSTEM)
     killer.join()
     assert alice.get("/tasks").status_code == 200
+
+
+@pytest.fixture
+def one_connection(other_app):
+    """An application that has a single connection."""
+    app = other_app(threads=1)
+    with app.app_context():
+        yield app
+
+
+def test_a_connection_in_a_failed_transaction_serves_nobody_else(one_connection):
+    with pytest.raises(DivisionByZero):
+        execute(text("BEGIN; SELECT 1 / 0"), acting_as=SYSTEM)
+
+    assert execute(text("SELECT 1 AS one"), acting_as=SYSTEM) == [{"one": 1}]
+
+
+def test_a_transaction_that_is_left_open_is_rolled_back_for_the_next(one_connection):
+    execute(text("BEGIN; INSERT INTO users (id) VALUES ('open')"), acting_as=SYSTEM)
+
+    assert execute(text("SELECT id FROM users"), acting_as=SYSTEM) == []
+
+
+def test_a_rollback_that_is_cancelled_harms_nobody_else(one_connection, monkeypatch):
+    cancelled = []
+    send = Cursor.execute
+
+    def cancel_rollbacks(cursor, query, values=None):
+        if query == "ROLLBACK":
+            cancelled.append(query)
+            raise QueryCanceled
+        send(cursor, query, values)
+
+    monkeypatch.setattr(Cursor, "execute", cancel_rollbacks)
+    with pytest.raises(DivisionByZero), transaction(acting_as=SYSTEM):
+        execute(text("SELECT 1 / 0"), acting_as=SYSTEM)
+
+    assert cancelled
+    assert execute(text("SELECT 1 AS one"), acting_as=SYSTEM) == [{"one": 1}]
+
+
+def test_sqlalchemys_own_connections_are_looked_at_as_well(one_connection):
+    with db.engine.connect() as connection:
+        connection.execution_options(acting_as=SYSTEM)
+        with pytest.raises(DivisionByZero):
+            connection.execute(text("BEGIN; SELECT 1 / 0"))
+
+    assert execute(text("SELECT 1 AS one"), acting_as=SYSTEM) == [{"one": 1}]
+
+
+def test_an_idle_connection_is_kept(one_connection):
+    pids = [execute(text("SELECT pg_backend_pid()"), acting_as=SYSTEM) for _ in range(3)]
+    with pytest.raises(DivisionByZero):
+        execute(text("SELECT 1 / 0"), acting_as=SYSTEM)
+
+    assert [execute(text("SELECT pg_backend_pid()"), acting_as=SYSTEM)] * 3 == pids
+
+
+def test_a_transaction_that_has_failed_is_not_taken_for_committed(one_connection):
+    def hide_the_failure():
+        with transaction(acting_as=SYSTEM):
+            execute(text("INSERT INTO users (id) VALUES ('lost')"), acting_as=SYSTEM)
+            with suppress(DivisionByZero):
+                execute(text("SELECT 1 / 0"), acting_as=SYSTEM)
+
+    with pytest.raises(RuntimeError, match="nothing of it was kept"):
+        hide_the_failure()
 
 
 def test_a_statement_that_takes_too_long_is_a_503(other_app):
