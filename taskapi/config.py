@@ -84,6 +84,10 @@ class Settings:
     """The first signs; the others are of before, and what they signed is still good."""
     jwt_issuer: str
     jwt_audience: str
+    jwt_clock_skew: int
+    """So much before its `nbf` and `iat` an access token is good: clocks differ."""
+    jwt_expiry_leeway: int
+    """So much after its `exp` a token is still good."""
     access_token_lifetime: int
     refresh_token_lifetime: int
     cookie_secure: bool
@@ -137,6 +141,8 @@ class Settings:
             "external_jwt_audience": env.str("EXTERNAL_JWT_AUDIENCE", ""),
             "jwt_issuer": env.str("JWT_ISSUER", "taskapi", validate=Length(1, 255)),
             "jwt_audience": env.str("JWT_AUDIENCE", "taskapi", validate=Length(1, 255)),
+            "jwt_clock_skew": env.int("JWT_CLOCK_SKEW", 30, validate=Range(0, 600)),
+            "jwt_expiry_leeway": env.int("JWT_EXPIRY_LEEWAY", 0, validate=Range(0, 600)),
             "access_token_lifetime": env.int(
                 "ACCESS_TOKEN_LIFETIME",
                 # Contract B has no refresh tokens.

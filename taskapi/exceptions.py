@@ -42,12 +42,15 @@ class TokenMissing(NotAuthenticated):
 
 class TokenInvalid(NotAuthenticated):
     code = "token_invalid"
-    message = "This token is not one that this service issued for this use; log in again."
+    message = (
+        "This token is not accepted here: its signature, its issuer, its audience, its kind or its "
+        "times are not as they must be; log in again to get another."
+    )
 
 
 class TokenExpired(NotAuthenticated):
     code = "token_expired"
-    message = "This token has expired; get a new pair with your refresh token, or log in again."
+    message = "This token has expired; get a new one, or log in again."
 
 
 class SessionEnded(NotAuthenticated):

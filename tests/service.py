@@ -46,6 +46,8 @@ def make_settings(**values: Any) -> Settings:
         "jwt_secret_keys": (secrets.token_urlsafe(48),),
         "jwt_issuer": "taskapi",
         "jwt_audience": "taskapi",
+        "jwt_clock_skew": 30,
+        "jwt_expiry_leeway": 0,
         "access_token_lifetime": 900,
         "refresh_token_lifetime": 30 * 86400,
         "cookie_secure": True,

@@ -1172,7 +1172,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description Send your access token in the header `Authorization: Bearer <token>`. This token is not one that this service issued for this use; log in again. This token has expired; get a new pair with your refresh token, or log in again. This session has been logged out, revoked or has expired; log in again. */
+        /** @description Send your access token in the header `Authorization: Bearer <token>`. This token is not accepted here: its signature, its issuer, its audience, its kind or its times are not as they must be; log in again to get another. This token has expired; get a new one, or log in again. This session has been logged out, revoked or has expired; log in again. */
         Unauthorized: {
             headers: {
                 "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
@@ -2696,7 +2696,7 @@ export interface operations {
                     "application/json": components["schemas"]["TokenPair"];
                 };
             };
-            /** @description This refresh token was used before. Its session has been ended, since somebody else may hold a copy; log in again. Send your access token in the header `Authorization: Bearer <token>`. This token is not one that this service issued for this use; log in again. This token has expired; get a new pair with your refresh token, or log in again. This session has been logged out, revoked or has expired; log in again. */
+            /** @description This refresh token was used before. Its session has been ended, since somebody else may hold a copy; log in again. Send your access token in the header `Authorization: Bearer <token>`. This token is not accepted here: its signature, its issuer, its audience, its kind or its times are not as they must be; log in again to get another. This token has expired; get a new one, or log in again. This session has been logged out, revoked or has expired; log in again. */
             401: {
                 headers: {
                     "WWW-Authenticate": components["headers"]["WWW-Authenticate"];

@@ -14,13 +14,12 @@ from jwt import PyJWK
 
 from taskapi.auth.keys import KeySet
 from taskapi.auth.models import USER_ID_LENGTH
-from taskapi.auth.tokens import CACHED_TOKENS, refusing_what_is_wrong
+from taskapi.auth.verification import CACHED_TOKENS, Rule, translate_jwt_errors
 from taskapi.config import Settings
-from taskapi.exceptions import TokenExpired, TokenInvalid
+from taskapi.exceptions import TokenInvalid
 
 _LONGEST_TOKEN = 8000  # characters; gunicorn takes no longer header
 _LONGEST_LIFETIME = 366 * 86400  # seconds
-_CLOCK_SKEW = 30  # seconds by which the issuer's clock may differ from ours
 
 
 class Claims(NamedTuple):
@@ -29,7 +28,7 @@ class Claims(NamedTuple):
     user_id: str
     email: str | None
     name: str | None
-    expires: float
+    expires: int
     session_id: None = None
 
 
@@ -58,8 +57,12 @@ class Verifier:
     """Verifies each token once; from then on only its expiry is compared."""
 
     def __init__(self, settings: Settings) -> None:
-        self._issuer = settings.external_jwt_issuer or None
-        self._audience = settings.external_jwt_audience or None
+        self._rule = Rule(
+            settings.external_jwt_issuer or None,
+            settings.external_jwt_audience or None,
+            settings.jwt_clock_skew,
+            settings.jwt_expiry_leeway,
+        )
         self._keys = _keys_of(settings)
         self._verified: Callable[[str, int], Claims] = lru_cache(CACHED_TOKENS)(self._decode)
 
@@ -73,31 +76,21 @@ class Verifier:
             raise TokenInvalid
         # A key that is withdrawn takes with it what has been verified by it.
         claims = self._verified(token, self._keys.generation())
-        if claims.expires + _CLOCK_SKEW <= time.time():
-            raise TokenExpired
+        self._rule.require_unexpired(claims.expires)
         return claims
 
     def _decode(self, token: str, _generation: int) -> Claims:
-        with refusing_what_is_wrong():
+        with translate_jwt_errors():
             key = self._keys.find(jwt.get_unverified_header(token).get("kid"))
-            payload = jwt.decode(
-                token,
-                key,
-                algorithms=[key.algorithm_name],
-                issuer=self._issuer,
-                audience=self._audience,
-                leeway=_CLOCK_SKEW,
-                options={"require": ["exp", "sub"], "verify_aud": self._audience is not None},
-            )
+            payload = self._rule.decode(token, key, key.algorithm_name)
             claims = Claims(
                 user_id=payload["sub"],
                 email=_text(payload.get("email")),
                 name=_text(payload.get("name")),
-                expires=float(payload["exp"]),
+                expires=int(payload["exp"]),
             )
             length = len(claims.user_id.encode().decode())
-        # Written so that NaN, which compares false with everything, is refused.
-        if not claims.expires - time.time() <= _LONGEST_LIFETIME:
+        if claims.expires - time.time() > _LONGEST_LIFETIME:
             raise TokenInvalid
         if length > USER_ID_LENGTH or "\x00" in claims.user_id or not claims.user_id.strip():
             raise TokenInvalid

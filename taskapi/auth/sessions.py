@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import structlog
@@ -255,6 +255,7 @@ def _end(actor: Actor, *which: ColumnElement[bool]) -> list[Row]:
     )
 
 
-def _session_end() -> datetime:
+def _session_end() -> ColumnElement[datetime]:
+    """Return the end of a session that is used now, by the clock that it is compared with."""
     lifetime: timedelta = current_app.config["JWT_REFRESH_TOKEN_EXPIRES"]
-    return datetime.now(UTC) + lifetime
+    return func.now() + lifetime

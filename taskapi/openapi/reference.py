@@ -55,8 +55,11 @@ _REMEDIES: Final = {
     "frees the id.",
     "task_not_found": "Look at the id. A task of somebody else's, one that was deleted and an id "
     "that is none look the same; what was deleted is in `GET /trash`.",
-    "token_expired": "`POST /auth/refresh` with the refresh token, then send it again.",
-    "token_invalid": "Log in again. Where all are refused, look at which of the two was sent.",
+    "token_expired": "Get another token, then send it again: with accounts here by "
+    "`POST /auth/refresh`, otherwise from the issuer.",
+    "token_invalid": "Log in again. Where every token is refused: with accounts here, look whether "
+    "the access token was sent; otherwise compare its `iss`, `aud` and times with the settings "
+    "EXTERNAL_JWT_ISSUER, EXTERNAL_JWT_AUDIENCE and JWT_CLOCK_SKEW.",
     "token_missing": "Log in, and send the access token with every request.",
     "too_many_attempts": "Wait for `Retry-After` seconds. Each further failure doubles the wait.",
     "transfer_coding_unsupported": "Send the body as it is, without `Transfer-Encoding`.",
