@@ -61,6 +61,7 @@ class EncodedSegment(BaseConverter):
     """A segment of the path that may hold any text, slashes included, percent-encoded."""
 
     regex = "[^/]*"
+    part_isolating = True
 
     def to_python(self, value: str) -> str:
         """Decode; what is not UTF-8 becomes a lone surrogate, which no text field takes."""
@@ -71,6 +72,7 @@ class Id(BaseConverter):
     """What stands where an id can, but for the names that stand beside ids."""
 
     regex = "(?!(?:batch|changes|export|import)$)[^/]+"
+    part_isolating = True
 
 
 class _CanonicalPath:
