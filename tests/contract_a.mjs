@@ -1,18 +1,20 @@
 // Contract A's frontend, as it was written: fetch, a user id in the path, `detail` on errors.
-// It runs against any server of that contract: BASE, USER_ID, and TOKEN where one is asked.
+// It runs against any server of that contract: BASE, USER_ID, and where a token is asked for TOKEN
+// and EXPIRED_TOKEN, one of the same user's.
 
 import assert from "node:assert/strict";
 
-const { BASE, USER_ID, TOKEN } = process.env;
-const api = `${BASE}/api/${encodeURIComponent(USER_ID)}/tasks`;
+const { BASE, USER_ID, TOKEN, EXPIRED_TOKEN, DATABASE = "there" } = process.env;
+const apiOf = (userId) => `${BASE}/api/${encodeURIComponent(userId)}/tasks`;
+const api = apiOf(USER_ID);
 
-async function request(path, options = {}) {
-  const response = await fetch(api + path, {
+async function request(path, { token = TOKEN, url = api, ...options } = {}) {
+  const response = await fetch(url + path, {
     ...options,
     // As wrappers do, also where there is no body.
     headers: {
       "Content-Type": "application/json",
-      ...(TOKEN && { Authorization: `Bearer ${TOKEN}` }),
+      ...(token && { Authorization: `Bearer ${token}` }),
     },
   });
   if (!response.ok) {
@@ -28,6 +30,13 @@ async function refusal(promise, status) {
   const error = await promise.then(() => assert.fail("it was not refused"), (error) => error);
   assert.equal(error.status, status, error.message);
   assert.match(error.message, /^[A-Z].*\.$/, "detail is a sentence");
+}
+
+if (DATABASE === "away") {
+  await refusal(request(""), 503);
+  await refusal(send("POST", "", { title: "Buy milk" }), 503);
+  console.log("contract A holds without its database");
+  process.exit();
 }
 
 assert.deepEqual(await request(""), [], "an empty list is a bare array");
@@ -57,11 +66,23 @@ await refusal(send("POST", "", { title: "x".repeat(501) }), 422);
 await refusal(send("POST", "", { title: "a", description: "x".repeat(2001) }), 422);
 await refusal(send("POST", "", {}), 422);
 await refusal(send("PUT", `/${first.id}`, { description: "a" }), 422);
+await refusal(request("", { method: "POST", body: '{"title": "Buy' }), 422);
+await refusal(request(`/${first.id}`, { method: "PUT", body: "title=Buy+milk" }), 422);
 await refusal(request("/01936b2e-8f3a-7c41-9d52-3b1f0a6e4c77"), 404);
 await refusal(request("/nonsense"), 404);
 await refusal(request("/01936b2e-8f3a-7c41-9d52-3b1f0a6e4c77/complete", { method: "PATCH" }), 404);
 
+if (TOKEN) {
+  for (const token of ["", "nonsense", EXPIRED_TOKEN]) {
+    await refusal(request("", { token }), 401);
+    await refusal(request("", { token, method: "POST", body: '{"title": "a"}' }), 401);
+  }
+  await refusal(request("", { url: apiOf("somebody else") }), 403);
+}
+await refusal(request(`/${first.id}`, { url: apiOf("somebody else") }), TOKEN ? 403 : 404);
+
 assert.equal(await request(`/${first.id}`, { method: "DELETE" }), null);
+await refusal(request(`/${first.id}`), 404);
 await refusal(request(`/${first.id}`, { method: "DELETE" }), 404);
 
 // A hundred at the same time, each answered.

@@ -5,11 +5,13 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 
 from tests.better_auth import BetterAuth, Browser, running_better_auth
+from tests.contracts import Server
 from tests.npm import needs_node
 from tests.service import Service, running_service
 
@@ -33,19 +35,31 @@ def service(tmp_path, issuer: BetterAuth) -> Iterator[Service]:
         yield service
 
 
-def trusting_service(directory: Path, issuer: BetterAuth) -> AbstractContextManager[Service]:
+def trusting_service(
+    directory: Path, issuer: BetterAuth, **settings: Any
+) -> AbstractContextManager[Service]:
     return running_service(
         directory,
         AUTH_MODE="external",
         EXTERNAL_JWKS_URL=f"{issuer.url}/api/auth/jwks",
         EXTERNAL_JWT_ISSUER=issuer.url,
         EXTERNAL_JWT_AUDIENCE=issuer.url,
+        **settings,
     )
 
 
 def call(service: Service, token: str, method: str, path: str, **kwargs) -> requests.Response:
     headers = {"Authorization": f"Bearer {token}"}
     return requests.request(method, service.url + path, headers=headers, timeout=10, **kwargs)
+
+
+def test_its_client_works_unmodified_with_tokens_of_better_auth(issuer, tmp_path):
+    ada, grace = Browser(issuer, "ada"), Browser(issuer, "grace")
+    with trusting_service(tmp_path, issuer, CONTRACT="c") as service:
+        server = Server("c", service, tmp_path)
+        held = server.run_client("c", TOKEN=ada.take_token(), OTHER_TOKEN=grace.take_token())
+
+    assert held == "contract C holds"
 
 
 def test_who_signs_up_there_keeps_tasks_here(issuer, service):
