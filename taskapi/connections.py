@@ -100,6 +100,14 @@ CONNECT_ARGS: Final = {
     "connection_factory": Connection,
 }
 
+OVERRULED: Final = {
+    "default_transaction_isolation": "read committed",
+    "row_security": "on",
+    "transform_null_equals": "off",
+    "array_nulls": "on",
+}
+"""Settings that statements rely on, whatever the server, the database or the role has."""
+
 
 def set_up(settings: Settings, watchdog: Watchdog, connection: Connection, _record: object) -> None:
     """Make a new connection ours."""
@@ -114,6 +122,9 @@ def set_up(settings: Settings, watchdog: Watchdog, connection: Connection, _reco
         if settings.prepare_statements:
             connection.prepared = PreparedStatements()
             cursor.execute(limits.format(*["SESSION"] * 3))
+            cursor.execute(
+                "; ".join(f"SET {name} = '{value}'" for name, value in OVERRULED.items())
+            )
             # A plan that is kept must be one for large tables, however small they are yet.
             cursor.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
         else:

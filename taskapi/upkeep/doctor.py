@@ -26,7 +26,6 @@ from taskapi.readiness import is_pooled_by_transaction
 from taskapi.schema import MIGRATIONS, find_leaks
 from taskapi.upkeep.backup import find_program
 
-_OLDEST: Final = 140_000  # PostgreSQL 14, as server_version_num has it
 _CLOCK_SKEW: Final = timedelta(seconds=2)
 _PATIENCE: Final = 2  # seconds
 
@@ -65,6 +64,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield Finding("settings", True, f"they can be read; AUTH_MODE={settings.auth_mode}.")
     checks: list[Callable[[Settings], Iterator[Finding]]] = [
         _database,
+        _durability,
         _migrations,
         _isolation,
         _clock,
@@ -86,15 +86,24 @@ def examine(settings: Settings) -> Iterator[Finding]:
 def _database(_settings: Settings) -> Iterator[Finding]:
     statement = text("""
         SELECT current_setting('server_version') AS version, current_user::text AS role,
-               current_setting('server_version_num')::int AS number,
                current_database()::text AS name
     """)
     [row] = execute(statement, acting_as=SYSTEM)
     said = f"PostgreSQL {row['version']}, database {row['name']} as {row['role']}."
-    if row["number"] < _OLDEST:
-        yield Finding("database", False, f"{said} It is too old: version 14 or newer is needed.")
+    yield Finding("database", True, said)
+
+
+def _durability(_settings: Settings) -> Iterator[Finding]:
+    statement = text("""
+        SELECT string_agg(name, ', ') AS names FROM pg_settings
+         WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND setting = 'off'
+    """)
+    [row] = execute(statement, acting_as=SYSTEM)
+    if row["names"]:
+        detail = f"off: {row['names']}. A crash may lose what was answered; set it to on."
+        yield Finding("durability", False, detail)
     else:
-        yield Finding("database", True, said)
+        yield Finding("durability", True, "what was answered survives a crash of the server.")
 
 
 def _migrations(_settings: Settings) -> Iterator[Finding]:
