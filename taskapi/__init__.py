@@ -21,7 +21,7 @@ from taskapi import (
     upkeep,
     web,
 )
-from taskapi.auth import commands, cookies, external, guard, passwords, tokens
+from taskapi.auth import commands, cookies, external, guard, passwords, throttle, tokens
 from taskapi.auth import routes as auth_routes
 from taskapi.batch import routes as batch_routes
 from taskapi.changes import routes as change_routes
@@ -60,6 +60,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     if settings.auth_mode == "local":
         passwords.init_app(app, settings)
+        throttle.init_app(app, settings)
         tokens.init_app(app, settings)
         cookies.init_app(app, settings)
         commands.init_app(app)

@@ -103,6 +103,7 @@ class Settings:
     rate_limit_writes: str
     rate_limit_logins: str
     rate_limit_refreshes: str
+    login_failures_per_address: str
     server_timing: bool
     log_format: str
     log_level: str
@@ -170,8 +171,11 @@ class Settings:
             "rate_limit_storage_url": env.str("RATE_LIMIT_STORAGE_URL", "", validate=is_redis_url),
             "rate_limit_reads": env.str("RATE_LIMIT_READS", "1200/minute", validate=is_rate),
             "rate_limit_writes": env.str("RATE_LIMIT_WRITES", "600/minute", validate=is_rate),
-            "rate_limit_logins": env.str("RATE_LIMIT_LOGINS", "60/minute", validate=is_rate),
+            "rate_limit_logins": env.str("RATE_LIMIT_LOGINS", "300/minute", validate=is_rate),
             "rate_limit_refreshes": env.str("RATE_LIMIT_REFRESHES", "60/minute", validate=is_rate),
+            "login_failures_per_address": env.str(
+                "LOGIN_FAILURES_PER_ADDRESS", "100/minute", validate=is_rate
+            ),
             "server_timing": env.bool("SERVER_TIMING", False),
             "log_format": env.str(
                 "LOG_FORMAT",

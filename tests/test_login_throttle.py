@@ -1,6 +1,7 @@
 """How often somebody may try to log in: by address and e-mail, by address, by e-mail."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -21,6 +22,22 @@ def attempt(app):
         )
 
     return attempt
+
+
+@pytest.fixture
+def attempt_with(variant):
+    """Make attempts at one address that may fail at a rate."""
+
+    def attempt_with(failures):
+        app = variant(login_failures_per_address=failures)
+
+        def attempt(email, password=WRONG):
+            body = {"email": email, "password": password}
+            return app.test_client().post("/auth/login", json=body)
+
+        return attempt
+
+    return attempt_with
 
 
 @pytest.fixture
@@ -120,21 +137,69 @@ def test_an_unknown_address_waits_like_a_known_one(attempt, alice):
     )
 
 
-def test_an_address_has_thirty_attempts_a_minute(attempt, time_passes):
-    for number in range(30):
+def test_an_address_may_fail_a_hundred_times_a_minute(attempt, alice, time_passes):
+    for number in range(100):
         assert attempt(f"user{number}@example.com").status_code == 401
 
     assert 0 < wait_of(attempt("another@example.com")) <= 60
+    assert 0 < wait_of(attempt(password=PASSWORD)) <= 60
     assert attempt("another@example.com", address="203.0.113.5").status_code == 401
     time_passes(61)
     assert attempt("another@example.com").status_code == 401
 
 
-def test_right_passwords_count_among_the_thirty(attempt, alice):
-    for _ in range(30):
-        assert attempt(password=PASSWORD).status_code == 200
+def test_how_often_an_address_may_fail_is_a_setting(attempt_with, time_passes):
+    attempt = attempt_with("2/hour")
+    for number in range(2):
+        assert attempt(f"user{number}@example.com").status_code == 401
 
-    assert wait_of(attempt(password=PASSWORD)) <= 60
+    assert 3500 < wait_of(attempt("another@example.com")) <= 3600
+    time_passes(3601)
+    assert attempt("another@example.com").status_code == 401
+
+
+def test_right_passwords_of_many_behind_one_address_do_not_count(attempt_with, alice, bob):
+    attempt = attempt_with("5/minute")
+    for _ in range(10):
+        assert attempt("alice@example.com", PASSWORD).status_code == 200
+        assert attempt("bob@example.com", PASSWORD).status_code == 200
+
+
+def test_a_right_password_leaves_the_failures_of_others_at_its_address(attempt_with, alice):
+    attempt = attempt_with("3/minute")
+    for number in range(3):
+        assert attempt(f"user{number}@example.com").status_code == 401
+        # Who knows one password cannot guess others for free by it.
+        if number < 2:
+            assert attempt("alice@example.com", PASSWORD).status_code == 200
+
+    assert wait_of(attempt("another@example.com"))
+
+
+def test_many_wrong_passwords_at_the_same_time_are_no_way_around_the_address(attempt_with):
+    attempt = attempt_with("5/minute")
+
+    with ThreadPoolExecutor(16) as pool:
+        emails = [f"user{number}@example.com" for number in range(16)]
+        statuses = [answer.status_code for answer in pool.map(attempt, emails)]
+
+    assert statuses.count(401) == 5
+    assert set(statuses) <= {401, 429, 503}
+
+
+def test_a_right_password_takes_nothing_from_a_count_that_began_after_it(app, sql, time_passes):
+    count = "SELECT max(attempts) AS it FROM login_attempts"
+    with app.app_context():
+        counted_at = throttle.admit("alice@example.com", "198.51.100.1", is_known=False)
+        time_passes(61)
+        throttle.admit("user@example.com", "198.51.100.1", is_known=False)
+        assert sql(count) == [{"it": 1}]
+
+        throttle.forgive("alice@example.com", "198.51.100.1", counted_at - timedelta(seconds=61))
+
+    assert sql(count) == [{"it": 1}]
+    # Only the e-mail address of the failure, its address and both are left.
+    assert sql("SELECT count(*) AS it FROM login_attempts WHERE attempts = 1") == [{"it": 3}]
 
 
 def test_nobody_fails_more_than_a_hundred_times_in_a_row(attempt, alice):
@@ -330,5 +395,5 @@ def test_behind_a_proxy_the_address_is_the_one_that_the_proxy_saw(variant, alice
 
 
 def test_the_figures_are_those_that_are_promised():
-    assert (throttle.FREE_FAILURES, throttle.ATTEMPTS_A_MINUTE) == (5, 30)
+    assert throttle.FREE_FAILURES == 5
     assert (100, timedelta(minutes=15)) == (throttle.FAILURES_IN_A_ROW, throttle.LONGEST_WAIT)

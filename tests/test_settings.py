@@ -95,6 +95,7 @@ def test_the_usual_spellings_of_a_database_url_are_understood(read, scheme):
         ({"CORS_ORIGINS": "https://a.example/path"}, "CORS_ORIGINS", "without a path"),
         ({"CORS_ORIGINS": "https://[a"}, "CORS_ORIGINS", "origin"),
         ({"LOG_FORMAT": "xml"}, "LOG_FORMAT", "json"),
+        ({"LOGIN_FAILURES_PER_ADDRESS": "often"}, "LOGIN_FAILURES_PER_ADDRESS", "600/minute"),
         ({"STATEMENT_TIMEOUT": "-1"}, "STATEMENT_TIMEOUT", "0.1"),
         ({"AUTH_MODE": "none"}, "AUTH_MODE", "local, external, path"),
         ({"AUTH_MODE": "path", "HOST": "0.0.0.0"}, "TRUST_PATH_USER_ID", "gateway"),

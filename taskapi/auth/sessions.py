@@ -73,18 +73,18 @@ def authenticate(client: Client, email: str, password: str, *, is_known: bool = 
     """
     email = normalise_email(email)
     user, was_here = _look_up(client, email)
-    throttle.admit(email, client.address, is_known=is_known or was_here)
+    counted_at = throttle.admit(email, client.address, is_known=is_known or was_here)
     old_hash = user["password_hash"]
     try:
         matches, new_hash = passwords.verify_password(password, old_hash)
     except Busy:
-        throttle.take_back(email, client.address)
+        throttle.take_back(email, client.address, counted_at)
         raise
     if not matches:
         log.warning("login_failed", user_id=user["id"])
         logins.labels("failed").inc()
         raise CredentialsInvalid
-    throttle.forgive(email, client.address)
+    throttle.forgive(email, client.address, counted_at)
     if new_hash:
         _renew_hash(user, new_hash, password)
     return user

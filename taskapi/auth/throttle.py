@@ -1,7 +1,8 @@
-"""How often somebody may try to log in: counted in PostgreSQL, for all workers together.
+"""Limit failures to log in: counted in PostgreSQL, for all workers together.
 
-An attempt is counted before the password is looked at, so that a hundred at the same time
-are no way around; the right password ends the row of failures.
+An attempt counts as a failure until its password has been verified, so that a hundred at the same
+time are no way around. The right password uncounts its own attempt and ends the row of failures of
+its e-mail address, but not the failures of others behind the same client address.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import structlog
-from sqlalchemy import case, func, update
+from flask import Flask, current_app
+from limits import RateLimitItem, parse
+from sqlalchemy import ColumnElement, case, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from taskapi.auth.models import LoginAttempts
+from taskapi.config import Settings
 from taskapi.database import SYSTEM, execute, transaction
 from taskapi.exceptions import TooManyAttempts
 from taskapi.metrics import logins
@@ -28,9 +32,6 @@ FIRST_WAIT = timedelta(seconds=5)
 LONGEST_WAIT = timedelta(minutes=15)
 FORGOTTEN_AFTER = timedelta(days=1)
 
-ATTEMPTS_A_MINUTE = 30
-"""Attempts from one client address, whatever the e-mail address."""
-
 FAILURES_IN_A_ROW = 100
 """Failures of an e-mail address, wherever they come from (NIST SP 800-63B, 5.2.2)."""
 
@@ -40,7 +41,7 @@ FAILURES_OF_ANYBODY = 90
 FAILURES_OF_STRANGERS = 95
 """So many of them before only client addresses may that the owner has logged in from."""
 
-_MINUTE = timedelta(minutes=1)
+_FAILURES_PER_ADDRESS = "taskapi.login_failures_per_address"
 _NO_WAIT = timedelta(0)
 
 log = structlog.get_logger()
@@ -64,17 +65,24 @@ class Subjects(NamedTuple):
     both: bytes
 
 
-def admit(email: str, address: str, *, is_known: bool) -> None:
-    """Count an attempt to log in.
+def init_app(app: Flask, settings: Settings) -> None:
+    """Remember how many failures one client address may have, whatever the e-mail address."""
+    app.extensions[_FAILURES_PER_ADDRESS] = parse(settings.login_failures_per_address)
+
+
+def admit(email: str, address: str, *, is_known: bool) -> datetime:
+    """Count an attempt to log in as a failure, and return when that was.
 
     `is_known` says that the account's owner has logged in from this address before. Raises
     `TooManyAttempts`, and then counts nothing.
     """
     subjects = _subjects(email, address)
+    limit: RateLimitItem = current_app.extensions[_FAILURES_PER_ADDRESS]
+    window = timedelta(seconds=limit.get_expiry())
     with transaction(acting_as=SYSTEM):
         now, counts = _lock(subjects)
         wait = max(
-            _wait_of_address(counts[subjects.address], now),
+            _wait_of_address(counts[subjects.address], now, limit.amount, window),
             _wait_of_email(
                 counts[subjects.email], now, is_known, has_failed=counts[subjects.both].attempts > 0
             ),
@@ -87,8 +95,7 @@ def admit(email: str, address: str, *, is_known: bool) -> None:
         begins_anew = LoginAttempts.subject.in_(
             subject
             for subject, count in counts.items()
-            if (count.counted_since + _MINUTE if subject == subjects.address else _end(count))
-            <= now
+            if (count.counted_since + window if subject == subjects.address else _end(count)) <= now
         )
         execute(
             update(LoginAttempts)
@@ -100,34 +107,49 @@ def admit(email: str, address: str, *, is_known: bool) -> None:
             ),
             acting_as=SYSTEM,
         )
+    return now
 
 
-def forgive(email: str, address: str) -> None:
-    """Forget the failures of an e-mail address in a row, and those from this address."""
+def forgive(email: str, address: str, counted_at: datetime) -> None:
+    """Uncount an attempt with the right password, and end the row of failures before it."""
     subjects = _subjects(email, address)
-    _reset(subjects.email)
-    _reset(subjects.both)
+    is_of_address = LoginAttempts.subject == subjects.address
+    _uncount(subjects, case((is_of_address, _one_less(counted_at)), else_=0))
 
 
-def take_back(email: str, address: str) -> None:
+def take_back(email: str, address: str, counted_at: datetime) -> None:
     """Uncount an attempt that could not be decided."""
-    for subject in _subjects(email, address):
-        statement = update(LoginAttempts).where(LoginAttempts.subject == subject)
-        fewer = func.greatest(LoginAttempts.attempts - 1, 0)
-        execute(statement.values(attempts=fewer), acting_as=SYSTEM)
+    _uncount(_subjects(email, address), _one_less(counted_at))
 
 
 def unlock(email: str) -> None:
     """Forget the failures of an e-mail address in a row, wherever they came from."""
-    _reset(_subjects(email, "").email)
-
-
-def _reset(subject: bytes) -> None:
-    # One row in a statement: two could wait in a circle with `admit`, which locks in order.
+    subject = _subjects(email, "").email
     execute(
         update(LoginAttempts).where(LoginAttempts.subject == subject).values(attempts=0),
         acting_as=SYSTEM,
     )
+
+
+def _one_less(counted_at: datetime) -> ColumnElement[int]:
+    # A count that has begun anew since does not hold the attempt any more.
+    is_held = LoginAttempts.counted_since <= counted_at
+    return case(
+        (is_held, func.greatest(LoginAttempts.attempts - 1, 0)), else_=LoginAttempts.attempts
+    )
+
+
+def _uncount(subjects: Subjects, attempts: ColumnElement[int]) -> None:
+    # Locked in the order in which `admit` locks them: writers cannot deadlock.
+    locked = (
+        select(LoginAttempts.subject)
+        .where(LoginAttempts.subject.in_(subjects))
+        .order_by(LoginAttempts.subject)
+        .with_for_update()
+        .cte("locked")
+    )
+    statement = update(LoginAttempts).where(LoginAttempts.subject == locked.c.subject)
+    execute(statement.values(attempts=attempts), acting_as=SYSTEM)
 
 
 def _subjects(email: str, address: str) -> Subjects:
@@ -158,10 +180,10 @@ def _lock(subjects: Subjects) -> tuple[datetime, dict[bytes, Count]]:
     return max(_read(row["now"]) for row in rows), counts
 
 
-def _wait_of_address(count: Count, now: datetime) -> timedelta:
-    if count.attempts < ATTEMPTS_A_MINUTE:
+def _wait_of_address(count: Count, now: datetime, allowed: int, window: timedelta) -> timedelta:
+    if count.attempts < allowed:
         return _NO_WAIT
-    return count.counted_since + _MINUTE - now
+    return count.counted_since + window - now
 
 
 def _wait_of_email(count: Count, now: datetime, is_known: bool, *, has_failed: bool) -> timedelta:
