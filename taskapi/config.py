@@ -18,8 +18,6 @@ from marshmallow.validate import Length, OneOf, Range
 from taskapi import embedded
 from taskapi.validators import (
     HOW_TO_MAKE_ONE,
-    are_long_enough,
-    are_origins,
     is_host,
     is_long_enough,
     is_loopback,
@@ -27,6 +25,8 @@ from taskapi.validators import (
     is_rate,
     is_redis_url,
     is_web_url,
+    parse_origins,
+    parse_secrets,
     with_driver,
 )
 
@@ -43,9 +43,9 @@ IMPORT_LIMIT = 16 * 1024 * 1024
 
 _CLAIMS = {"EXTERNAL_JWT_ISSUER": "iss", "EXTERNAL_JWT_AUDIENCE": "aud"}
 _AUTH_MODES = {"b": "local", "c": "external"}
-_DEVELOPMENT_ORIGINS = [
+_DEVELOPMENT_ORIGINS = ",".join(
     f"http://{host}:{port}" for host in ("localhost", "127.0.0.1") for port in (3000, 5173, 8080)
-]
+)
 
 
 class SettingsError(Exception):
@@ -112,16 +112,16 @@ class Settings:
     def from_environment(cls, env_file: str = ".env") -> Settings:
         """Read the settings; all that is wrong with them is one `SettingsError`."""
         env = Env(eager=False)
+        env.add_parser("secrets", parse_secrets)
+        env.add_parser("origins", parse_origins)
         try:
             env.read_env(env_file, recurse=False)
         except (OSError, ValueError) as error:
             raise SettingsError({env_file: [f"cannot be read ({error})."]}) from None
         database_url = env.str("DATABASE_URL", "", validate=is_postgresql_url)
         embedded_dir = Path(env.str("EMBEDDED_POSTGRES_DIR", "var/postgres")).resolve()
-        jwt_secret_keys: tuple[str, ...] = tuple(
-            # None where it is refused, which env.seal() reports.
-            env.list("JWT_SECRET_KEY", [], validate=are_long_enough) or ()
-        )
+        # None where it is refused, which env.seal() reports.
+        jwt_secret_keys: tuple[str, ...] = tuple(env.secrets("JWT_SECRET_KEY", "") or ())
         contract = env.str("CONTRACT", "native", validate=OneOf(["native", "b", "c"]))
         values: dict[str, Any] = {
             "contract": contract,
@@ -157,10 +157,7 @@ class Settings:
             "cookie_samesite": env.str(
                 "COOKIE_SAMESITE", "strict", validate=OneOf(["strict", "lax", "none"])
             ),
-            "cors_origins": tuple(
-                # None where it is refused, which env.seal() reports.
-                env.list("CORS_ORIGINS", _DEVELOPMENT_ORIGINS, validate=are_origins) or ()
-            ),
+            "cors_origins": tuple(env.origins("CORS_ORIGINS", _DEVELOPMENT_ORIGINS) or ()),
             "web_concurrency": env.int(
                 "WEB_CONCURRENCY", max(2, os.cpu_count() or 1), validate=Range(1, 256)
             ),

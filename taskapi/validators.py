@@ -6,6 +6,7 @@ import ipaddress
 import re
 from urllib.parse import urlsplit
 
+import idna
 import psycopg2
 from limits import parse
 from marshmallow import ValidationError
@@ -15,6 +16,10 @@ from sqlalchemy.exc import ArgumentError
 
 _DRIVER = "postgresql+psycopg2"
 _SHORTEST_SECRET = 32  # bytes: an HS256 key shorter than its digest weakens it (RFC 7518, 3.2).
+_ORIGIN_PORTS = {"http": 80, "https": 443, "capacitor": None, "tauri": None}
+"""Schemes of pages that browsers and web views name as an origin, with their default ports."""
+
+_HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?|[0-9a-f:.]+", re.ASCII)
 HOW_TO_MAKE_ONE = "make one with `python -c 'import secrets; print(secrets.token_urlsafe(48))'`."
 
 
@@ -95,10 +100,12 @@ def is_long_enough(value: str) -> None:
         raise ValidationError(f"is shorter than {_SHORTEST_SECRET} bytes; {HOW_TO_MAKE_ONE}")
 
 
-def are_long_enough(values: list[str]) -> None:
-    """Accept secrets that can sign."""
-    for value in values:
-        is_long_enough(value)
+def parse_secrets(value: str) -> list[str]:
+    """Read a list of secrets that can sign. Raises `ValidationError` where one cannot."""
+    secrets = parse_list(value)
+    for secret in secrets:
+        is_long_enough(secret)
+    return secrets
 
 
 def is_host(value: str) -> None:
@@ -112,17 +119,54 @@ def is_host(value: str) -> None:
             ) from None
 
 
-def are_origins(values: list[str]) -> None:
-    """Accept origins (RFC 6454) as a browser writes them."""
-    for value in values:
-        try:
-            parts = urlsplit(value)
-            canonical = f"{parts.scheme}://{parts.netloc}"
-            well_formed = parts.scheme in ("http", "https") and bool(parts.hostname)
-        except ValueError:
-            well_formed, canonical = False, ""
-        if not well_formed or value != canonical:
-            raise ValidationError(
-                f"{value!r} is not an origin; list them as "
-                "https://app.example.com,https://admin.example.com, without a path, never *."
-            )
+def parse_list(value: str) -> list[str]:
+    """Split a setting at its commas; white space around the parts is dropped.
+
+    Raises `ValidationError` where a part is empty.
+    """
+    if not value.strip():
+        return []
+    parts = [part.strip() for part in value.split(",")]
+    if "" in parts:
+        # The parts themselves are not repeated: they may be secrets.
+        raise ValidationError(
+            f"has nothing in place {parts.index('') + 1} of {len(parts)}; remove a comma."
+        )
+    return parts
+
+
+def parse_origins(value: str) -> list[str]:
+    """Read a list of origins in the form in which browsers send them (RFC 6454, 6.2).
+
+    Raises `ValidationError` for what no browser sends as its origin.
+    """
+    return [_parse_origin(part) for part in parse_list(value)]
+
+
+def _parse_origin(value: str) -> str:
+    try:
+        parts = urlsplit(value.removesuffix("/"))
+        host = _ascii_host(parts.hostname or "")
+        port = parts.port
+        is_origin = (
+            parts.scheme in _ORIGIN_PORTS
+            and bool(_HOST.fullmatch(host))
+            and "@" not in parts.netloc
+            and not (parts.path or parts.query or parts.fragment)
+        )
+    except ValueError:
+        is_origin = False
+    if not is_origin:
+        raise ValidationError(
+            f"{value!r} is not an origin; list them as "
+            "https://app.example.com,https://admin.example.com, each by itself, without a path or "
+            "a password, never *."
+        )
+    host = f"[{host}]" if ":" in host else host
+    is_default = port is None or port == _ORIGIN_PORTS[parts.scheme]
+    return f"{parts.scheme}://{host}" + ("" if is_default else f":{port}")
+
+
+def _ascii_host(host: str) -> str:
+    # Browsers send the ASCII form (WHATWG URL, 3.3); IDNAError is a ValueError.
+    return host if host.isascii() else idna.encode(host, uts46=True).decode()

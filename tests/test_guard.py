@@ -1,5 +1,7 @@
 """No route answers without a token unless it is listed here."""
 
+import pytest
+
 from tests.people import assert_problem
 
 PUBLIC = {
@@ -54,3 +56,27 @@ def test_another_scheme_is_no_token(client, alice):
     for header in ("", "Bearer", "Bearer ", f"Basic {token}", token):
         response = client.get("/tasks", headers={"Authorization": header})
         assert_problem(response, 401, "token_missing")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "request_"),
+    [
+        ("POST", "/tasks", {"json": {}}),
+        ("POST", "/tasks", {"data": "{", "content_type": "application/json"}),
+        ("POST", "/tasks", {"data": "a", "content_type": "text/plain"}),
+        ("POST", "/tasks", {"json": {"title": "a"}, "headers": {"Idempotency-Key": "é"}}),
+        ("GET", "/tasks?limit=0", {}),
+        ("PATCH", "/auth/me", {"json": {"age": 7}}),
+        ("POST", "/tasks/batch", {"json": {"operations": []}}),
+        ("GET", "/tasks/not-an-id", {}),
+        ("GET", "/api/another/tasks", {}),
+    ],
+)
+def test_an_ended_session_is_told_before_all_else(alice, method, path, request_):
+    refused = alice.call(method, path, **request_)
+    assert alice.post("/auth/logout").status_code == 204
+
+    response = alice.call(method, path, **request_)
+
+    assert refused.status_code in (400, 403, 404, 415, 422)
+    assert_problem(response, 401, "session_ended")

@@ -100,7 +100,8 @@ def without_owner(statement):
     owner = r"\b(\w+\.user_id|users\.id) = %\(\w+\)s(::\w+)?"
     text, count = re.subn(owner, "true", statement.text)
     # An owner who is made by their first task is inserted, and sought by nothing.
-    assert count or "ON CONFLICT" in text, text
+    # And what only asks whether a session lives is about no rows.
+    assert count or "ON CONFLICT" in text or text == "SELECT 1", text
     return Statement(text, statement.values, statement.types)
 
 
@@ -179,6 +180,7 @@ def test_no_operation_answers_without_a_token(mode, sql):
         "SELECT refresh_id FROM sessions",
         "UPDATE users SET email = 'eve@example.com'",
         "UPDATE sessions SET user_id = :other",
+        "UPDATE sessions SET revoked_at = NULL",
         "DELETE FROM users",
         "INSERT INTO users (id, change_seq) VALUES ('eve', 1)",
         "INSERT INTO users (id, email) VALUES (:other, 'eve@example.com')",

@@ -23,7 +23,8 @@ OBJECTS = text("""
      WHERE table_schema = 'public' AND table_name <> 'alembic_version'
     UNION ALL SELECT 'function', proname FROM pg_proc
      WHERE pronamespace = 'public'::regnamespace
-    UNION ALL SELECT 'policy', tablename || '.' || policyname FROM pg_policies
+    UNION ALL SELECT 'policy', concat_ws('.', tablename, policyname, qual, with_check)
+      FROM pg_policies
      ORDER BY 1, 2
 """)
 

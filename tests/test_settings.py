@@ -60,6 +60,40 @@ def test_a_file_may_hold_the_settings_and_the_environment_wins(read, tmp_path):
     assert (settings.port, settings.threads) == (9002, 3)
 
 
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("https://App.Example.COM", "https://app.example.com"),
+        ("HTTPS://app.example.com", "https://app.example.com"),
+        ("https://app.example.com:443", "https://app.example.com"),
+        ("http://app.example.com:80", "http://app.example.com"),
+        ("http://app.example.com:443", "http://app.example.com:443"),
+        ("https://app.example.com/", "https://app.example.com"),
+        ("https://münchen.example", "https://xn--mnchen-3ya.example"),
+        ("https://straße.example", "https://xn--strae-oqa.example"),
+        ("http://[::1]:3000", "http://[::1]:3000"),
+        ("capacitor://localhost", "capacitor://localhost"),
+        ("tauri://localhost", "tauri://localhost"),
+    ],
+)
+def test_an_origin_is_kept_as_browsers_send_it(read, written, sent):
+    assert read(CORS_ORIGINS=written).cors_origins == (sent,)
+
+
+def test_white_space_around_the_parts_of_a_list_does_not_count(read):
+    settings = read(
+        JWT_SECRET_KEY=f" {SECRET} , {SECRET.upper()} ",
+        CORS_ORIGINS="https://a.example , https://b.example",
+    )
+
+    assert settings.jwt_secret_keys == (SECRET, SECRET.upper())
+    assert settings.cors_origins == ("https://a.example", "https://b.example")
+
+
+def test_an_empty_list_of_origins_allows_none(read):
+    assert read(CORS_ORIGINS="").cors_origins == ()
+
+
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
 def test_the_usual_spellings_of_a_database_url_are_understood(read, scheme):
     url = URL.replace("postgresql", scheme, 1)
@@ -94,6 +128,16 @@ def test_the_usual_spellings_of_a_database_url_are_understood(read, scheme):
         ({"CORS_ORIGINS": "*"}, "CORS_ORIGINS", "https://app.example.com"),
         ({"CORS_ORIGINS": "https://a.example/path"}, "CORS_ORIGINS", "without a path"),
         ({"CORS_ORIGINS": "https://[a"}, "CORS_ORIGINS", "origin"),
+        ({"CORS_ORIGINS": "https://*.example.com"}, "CORS_ORIGINS", "never *"),
+        ({"CORS_ORIGINS": "https://ada@app.example.com"}, "CORS_ORIGINS", "password"),
+        ({"CORS_ORIGINS": "https://a.example?b"}, "CORS_ORIGINS", "origin"),
+        ({"CORS_ORIGINS": "null"}, "CORS_ORIGINS", "origin"),
+        ({"CORS_ORIGINS": "ftp://a.example"}, "CORS_ORIGINS", "origin"),
+        ({"CORS_ORIGINS": "https://a.example,"}, "CORS_ORIGINS", "nothing in place 2 of 2"),
+        ({"CORS_ORIGINS": "https://a.example,,https://b.example"}, "CORS_ORIGINS", "2 of 3"),
+        ({"JWT_SECRET_KEY": f"{SECRET},"}, "JWT_SECRET_KEY", "nothing in place 2 of 2"),
+        ({"JWT_SECRET_KEY": f",{SECRET}"}, "JWT_SECRET_KEY", "nothing in place 1 of 2"),
+        ({"JWT_SECRET_KEY": f"{SECRET},short"}, "JWT_SECRET_KEY", "32 bytes"),
         ({"LOG_FORMAT": "xml"}, "LOG_FORMAT", "json"),
         ({"LOGIN_FAILURES_PER_ADDRESS": "often"}, "LOGIN_FAILURES_PER_ADDRESS", "600/minute"),
         ({"STATEMENT_TIMEOUT": "-1"}, "STATEMENT_TIMEOUT", "0.1"),

@@ -6,15 +6,25 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from flask import Flask, current_app, g, request
+from flask import Flask, Response, current_app, g, request
+from sqlalchemy import text
 
+from taskapi import errors
 from taskapi.auth import cookies, external, tokens
 from taskapi.auth.schemas import UserIdInPath
-from taskapi.database import Actor
-from taskapi.exceptions import NotAuthenticated, TokenMissing, UserMismatch
+from taskapi.database import Actor, execute
+from taskapi.exceptions import (
+    NotAuthenticated,
+    SessionEnded,
+    TokenMissing,
+    Unavailable,
+    UserMismatch,
+)
 from taskapi.operations import load, token_kind_of
 
 _USER_ID_IN_PATH = UserIdInPath()
+_REFUSALS = (400, 403, 404, 413, 415, 422)
+_NOTHING = text("SELECT 1")
 
 
 Verify = Callable[[str, str], tokens.Claims | external.Claims]
@@ -29,6 +39,7 @@ def init_app(app: Flask, auth_mode: str) -> None:
     else:
         verify: Verify = tokens.verify_token if auth_mode == "local" else external.verify_token
         app.before_request(partial(_authenticate, verify))
+        app.after_request(_prefer_ended_session)
 
 
 def _authenticate(verify: Verify) -> None:
@@ -46,6 +57,23 @@ def _authenticate(verify: Verify) -> None:
     named = _user_in_path()
     if named is not None and named != g.actor.user_id:
         raise UserMismatch
+
+
+def _prefer_ended_session(response: Response) -> Response:
+    """Answer that the session has ended, where a request was refused without asking for it.
+
+    A statement for the actor checks the session with it; this asks where none was run.
+    """
+    actor: Actor | None = g.get("actor")
+    is_refusal = response.status_code in _REFUSALS and "database_seconds" not in g
+    if actor and actor.session_id and is_refusal:
+        try:
+            execute(_NOTHING, acting_as=actor)
+        except SessionEnded as error:
+            return errors.respond(error)
+        except Unavailable:
+            return response  # The refusal holds whether the session lives or not.
+    return response
 
 
 def _know_actor(verify: Verify, kind: str) -> None:

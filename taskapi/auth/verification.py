@@ -19,7 +19,9 @@ CACHED_TOKENS = 10_000
 
 @dataclass(frozen=True)
 class Rule:
-    """What a token must claim. None accepts any issuer. Durations are in seconds.
+    """What a token must claim. Durations are in seconds.
+
+    None accepts any issuer, and as the audience tokens that name none (RFC 7519, 4.1.3).
 
     `clock_skew` is how long before its `nbf` and `iat` a token is accepted, and `expiry_leeway`
     how long after its `exp`.
@@ -48,7 +50,6 @@ class Rule:
                 "require": ["exp", "sub"],
                 "verify_exp": False,  # It has a leeway of its own.
                 "verify_iat": verify_iat,
-                "verify_aud": self.audience is not None,
             },
         )
         self.require_unexpired(int(payload["exp"]))
