@@ -284,6 +284,28 @@ def test_the_owner_still_logs_in_from_where_they_have_before(attempt, alice, sql
     assert_problem(attempt(address="203.0.113.5"), 401, "credentials_invalid")
 
 
+def test_a_place_is_known_by_its_network(attempt, alice, sql):
+    def fail_elsewhere():
+        subject = throttle._subjects("alice@example.com", "").email
+        sql("UPDATE login_attempts SET attempts = 96 WHERE subject = :subject", subject=subject)
+
+    assert attempt(password=PASSWORD, address="2001:db8:1:2::a").status_code == 200
+    fail_elsewhere()
+    assert attempt(password=PASSWORD, address="2001:db8:1:2::b").status_code == 200
+    fail_elsewhere()
+    assert wait_of(attempt(password=PASSWORD, address="2001:db8:1:3::b")) > 3600
+
+
+def test_a_clock_that_ran_ahead_makes_no_wait_longer_than_its_rule(attempt, alice, time_passes):
+    for _ in range(throttle.FREE_FAILURES):
+        attempt()
+    time_passes(-8 * 3600)
+
+    assert wait_of(attempt()) <= 5
+    time_passes(6)
+    assert attempt(password=PASSWORD).status_code == 200
+
+
 def test_also_a_known_place_ends_at_a_hundred(attempt, alice, sql):
     for place in range(23):
         for _ in range(4):

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import structlog
 from flask import current_app
-from sqlalchemy import ColumnElement, case, func, insert, null, select, update
+from sqlalchemy import ColumnElement, case, cast, false, func, insert, null, select, update
+from sqlalchemy.dialects.postgresql import INET
 from uuid_utils import uuid7
 
 from taskapi.auth import passwords, throttle, tokens
@@ -26,6 +27,7 @@ from taskapi.exceptions import (
 )
 from taskapi.idempotency import Keyed
 from taskapi.metrics import logins
+from taskapi.rate_limits import network_of
 
 IS_OPEN = (Session.revoked_at.is_(None), Session.expires_at > func.now())
 """What is true of a session that has not ended."""
@@ -93,13 +95,23 @@ def authenticate(client: Client, email: str, password: str, *, is_known: bool = 
 def _look_up(client: Client, email: str) -> tuple[Row, bool]:
     """Return the account, or nobody's, and whether it was used from this address before."""
     called_from_here = select(Session.id).where(
-        Session.user_id == User.id, Session.address == client.address
+        Session.user_id == User.id, _is_of_network(client.address)
     )
     statement = select(*PROFILE, User.password_hash, called_from_here.exists().label("was_here"))
     found = execute(statement.where(User.email == email), acting_as=SYSTEM)
     if not found:
         return {"id": None, "password_hash": None}, False
     return found[0], found[0].pop("was_here")
+
+
+def _is_of_network(address: str) -> ColumnElement[bool]:
+    """Make the condition that a session is of what counts as this address."""
+    if not address:
+        return false()
+    # A host of IPv6 changes its address within its /64 (RFC 8981).
+    return cast(Session.address, INET).op("<<=", is_comparison=True)(
+        cast(network_of(address), INET)
+    )
 
 
 def _renew_hash(user: Row, new_hash: str, password: str) -> None:

@@ -88,26 +88,34 @@ def admit(email: str, address: str, *, is_known: bool) -> datetime:
             ),
             _wait_of_both(counts[subjects.both], now),
         )
-        if wait > _NO_WAIT:
-            log.warning("login_throttled")
-            logins.labels("throttled").inc()
-            raise TooManyAttempts(math.ceil(wait.total_seconds()))
-        begins_anew = LoginAttempts.subject.in_(
-            subject
-            for subject, count in counts.items()
-            if (count.counted_since + window if subject == subjects.address else _end(count)) <= now
-        )
-        execute(
-            update(LoginAttempts)
-            .where(LoginAttempts.subject.in_(subjects))
-            .values(
-                attempts=case((begins_anew, 1), else_=LoginAttempts.attempts + 1),
-                counted_since=case((begins_anew, now), else_=LoginAttempts.counted_since),
-                last_at=now,
-            ),
-            acting_as=SYSTEM,
-        )
+        if wait <= _NO_WAIT:
+            _count(subjects, counts, now, window)
+    # After the commit: what `_lock` mended stays mended.
+    if wait > _NO_WAIT:
+        log.warning("login_throttled")
+        logins.labels("throttled").inc()
+        raise TooManyAttempts(math.ceil(wait.total_seconds()))
     return now
+
+
+def _count(
+    subjects: Subjects, counts: dict[bytes, Count], now: datetime, window: timedelta
+) -> None:
+    begins_anew = LoginAttempts.subject.in_(
+        subject
+        for subject, count in counts.items()
+        if (count.counted_since + window if subject == subjects.address else _end(count)) <= now
+    )
+    execute(
+        update(LoginAttempts)
+        .where(LoginAttempts.subject.in_(subjects))
+        .values(
+            attempts=case((begins_anew, 1), else_=LoginAttempts.attempts + 1),
+            counted_since=case((begins_anew, now), else_=LoginAttempts.counted_since),
+            last_at=now,
+        ),
+        acting_as=SYSTEM,
+    )
 
 
 def forgive(email: str, address: str, counted_at: datetime) -> None:
@@ -161,9 +169,14 @@ def _subjects(email: str, address: str) -> Subjects:
 def _lock(subjects: Subjects) -> tuple[datetime, dict[bytes, Count]]:
     new = insert(LoginAttempts).values([{"subject": subject} for subject in sorted(subjects)])
     rows = execute(
-        # Nothing is changed; but an update locks the row, and returns it.
+        # An update locks the row, and returns it. What a clock that ran ahead has dated later than
+        # now is dated now: no wait is longer than its rule.
         new.on_conflict_do_update(
-            index_elements=[LoginAttempts.subject], set_={"subject": new.excluded.subject}
+            index_elements=[LoginAttempts.subject],
+            set_={
+                "counted_since": func.least(LoginAttempts.counted_since, func.clock_timestamp()),
+                "last_at": func.least(LoginAttempts.last_at, func.clock_timestamp()),
+            },
         ).returning(
             *(LoginAttempts.subject, LoginAttempts.attempts),
             *(LoginAttempts.counted_since, LoginAttempts.last_at),
