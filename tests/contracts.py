@@ -15,24 +15,26 @@ from typing import Any
 import jwt
 import psycopg2
 import requests
+from flask import Flask
 from sqlalchemy import make_url
 
-from taskapi import embedded
-from tests.people import PASSWORD, bearer
-from tests.service import ROOT, Service, running_service
+from taskapi import create_app, embedded
+from taskapi.extensions import db
+from tests.people import PASSWORD, Caller, bearer, outsider, register
+from tests.service import ROOT, Service, make_settings, running_service
 
 ORIGIN = "http://localhost:3000"
 """One of CORS_ORIGINS by default."""
 
-_SECRET = secrets.token_urlsafe(48)
+SECRET = secrets.token_urlsafe(48)
 """Signs the tokens of the service's own accounts, or of the issuer outside."""
 
 _SETTINGS = {
     "path": {"AUTH_MODE": "path"},
     "native": {},
     "b": {"CONTRACT": "b"},
-    "external": {"AUTH_MODE": "external", "EXTERNAL_JWT_SECRET": _SECRET},
-    "c": {"CONTRACT": "c", "AUTH_MODE": "external", "EXTERNAL_JWT_SECRET": _SECRET},
+    "external": {"AUTH_MODE": "external", "EXTERNAL_JWT_SECRET": SECRET},
+    "c": {"CONTRACT": "c", "AUTH_MODE": "external", "EXTERNAL_JWT_SECRET": SECRET},
 }
 MODES = tuple(_SETTINGS)
 
@@ -117,9 +119,27 @@ class Server:
 
 
 @contextmanager
+def application(database_url: str, contract: str, **settings: Any) -> Iterator[Flask]:
+    """Make the application that speaks as a contract, or natively."""
+    if contract == "c":
+        settings = {"auth_mode": "external", "external_jwt_secret": SECRET, **settings}
+    app = create_app(make_settings(database_url=database_url, contract=contract, **settings))
+    yield app
+    with app.app_context():
+        db.engine.dispose()
+
+
+def new_user(app: Flask, name: str) -> Caller:
+    """Make a user of an application, with an account there or at the issuer."""
+    if app.config["AUTH_MODE"] == "external":
+        return outsider(app, SECRET, name)
+    return register(app, f"{name}@example.com")
+
+
+@contextmanager
 def running(mode: str, directory: Path, **settings: Any) -> Iterator[Server]:
     """Run the service in one of `MODES`."""
-    settings = {"JWT_SECRET_KEY": _SECRET, **_SETTINGS[mode], **settings}
+    settings = {"JWT_SECRET_KEY": SECRET, **_SETTINGS[mode], **settings}
     with running_service(directory, **settings) as service:
         yield Server(mode, service, directory)
 
@@ -127,14 +147,14 @@ def running(mode: str, directory: Path, **settings: Any) -> Iterator[Server]:
 def sign(user_id: str, **claims: Any) -> str:
     """Sign a token as the issuer of contract C's accounts."""
     now = int(time.time())
-    return jwt.encode({"sub": user_id, "iat": now, "exp": now + 900, **claims}, _SECRET, "HS256")
+    return jwt.encode({"sub": user_id, "iat": now, "exp": now + 900, **claims}, SECRET, "HS256")
 
 
 def expire(token: str | None) -> str | None:
-    """Sign a token's claims anew, such that it expired a minute ago."""
+    """Sign a token's claims anew, such that it expired a second ago."""
     if token is None:
         return None
     claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
-    earlier = claims["exp"] - int(time.time()) + 60
+    earlier = claims["exp"] - int(time.time()) + 1
     moved = {name: claims[name] - earlier for name in ("iat", "nbf", "exp") if name in claims}
-    return jwt.encode(claims | moved, _SECRET, "HS256")
+    return jwt.encode(claims | moved, SECRET, "HS256")

@@ -110,6 +110,28 @@ def assert_problem(response: TestResponse, status: int, code: str) -> dict[str, 
     return problem
 
 
+def assert_refused(contract: str, response: TestResponse, status: int, code: str) -> dict[str, Any]:
+    """Assert that the answer is an error as a contract writes them, or natively."""
+    if contract == "native":
+        return assert_problem(response, status, code)
+    assert response.status_code == status, response.text
+    assert response.mimetype == "application/json"
+    error = json_of(response)
+    assert (error["status"], error["code"]) == (status, code)
+    assert error["detail"][0].isupper()
+    assert error["detail"].endswith((".", "`"))
+    assert error["request_id"] == response.headers["X-Request-ID"]
+    assert "type" not in error and "title" not in error
+    if contract == "b":
+        assert error["error"] == code
+    else:
+        assert error["error"].isupper()
+        assert error["message"] == error["detail"]
+        assert ("details" in error) == ("errors" in error)
+    assert "Traceback" not in response.text
+    return error
+
+
 def assert_refused_field(response: TestResponse, pointer: str, code: str) -> None:
     problem = assert_problem(response, 422, "validation_failed")
     found = [(error["pointer"], error["code"]) for error in problem["errors"]]

@@ -14,7 +14,7 @@ from taskapi.database import execute
 from taskapi.openapi import build_document
 from taskapi.statements import Statement
 from taskapi.tasks.schemas import EXAMPLE_ANCHOR, EXAMPLE_ID
-from tests.people import Caller, assert_problem, outsider, register
+from tests.people import Caller, assert_refused, outsider, register
 
 
 def operations(app):
@@ -48,12 +48,7 @@ class Mode:
         return Caller(self.app.test_client(), name, None)
 
     def assert_refused(self, response, status, code):
-        """Assert that the answer is a refusal like all of this mode."""
-        if not self.name.startswith("contract") or status == 422:
-            return assert_problem(response, status, code)
-        assert (response.status_code, response.mimetype) == (status, "application/json")
-        assert (response.json["code"], response.json["status"]) == (code, status)
-        return response.json
+        return assert_refused(self.app.config["CONTRACT"], response, status, code)
 
 
 @pytest.fixture(params=["local", "external", "path", "contract b", "contract c"])

@@ -81,7 +81,8 @@ def replace_text(text: bytes, table: Mapping[bytes, bytes]) -> bytes:
     """Replace JSON text that begins with a quotation mark, wherever it is no part of a string.
 
     Within a string JSON escapes quotation marks, so `"completed":` is the name of a member and
-    nothing else. The text must be orjson's, without white space, and not end within a name.
+    nothing else. The text must be orjson's, without white space, not end within a name, and have
+    no name with a quotation mark; the service answers no other.
     """
     for old, new in table.items():
         text = text.replace(old, new)

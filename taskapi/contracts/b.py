@@ -17,7 +17,7 @@ from taskapi.auth.cookies import forget
 from taskapi.batch import schemas as batch
 from taskapi.contracts.table import Contract, Redeclared
 from taskapi.database import SYSTEM, execute
-from taskapi.exceptions import SessionEnded, TaskForbidden
+from taskapi.exceptions import SessionEnded, TaskForbidden, Unavailable
 from taskapi.fields import UUID_TEXT, Boolean, Integer, Text
 from taskapi.http import json_response
 from taskapi.idempotency import Keyed, takes_key
@@ -130,7 +130,10 @@ def _forbid_another_users_task(response: Response) -> Response:
     task_id = (request.view_args or {}).get("task_id", "")
     if not UUID_TEXT.fullmatch(task_id):
         return response
-    [row] = execute(_EXISTS, {"id": task_id}, acting_as=SYSTEM)
+    try:
+        [row] = execute(_EXISTS, {"id": task_id}, acting_as=SYSTEM)
+    except Unavailable as outage:
+        return errors.respond(outage)
     return errors.respond(TaskForbidden()) if row["exists"] else response
 
 

@@ -7,12 +7,13 @@ from typing import Any, Final
 
 from taskapi.batch import schemas as batch
 from taskapi.contracts.table import Contract, Redeclared
+from taskapi.errors import title_of
 from taskapi.exceptions import FieldError
 from taskapi.fields import Boolean, Text
 from taskapi.tasks import schemas as tasks
 from taskapi.tasks.models import DESCRIPTION_LENGTH, TITLE_LENGTH
 
-_ERRORS: Final = {
+_ERRORS: Final[dict[int, str]] = {
     HTTPStatus.UNPROCESSABLE_ENTITY: "VALIDATION_ERROR",
     HTTPStatus.TOO_MANY_REQUESTS: "RATE_LIMITED",
     HTTPStatus.INTERNAL_SERVER_ERROR: "INTERNAL_ERROR",
@@ -53,8 +54,9 @@ class Batch(batch.Batch):
 
 def rewrite_error(problem: dict[str, Any]) -> dict[str, Any]:
     """Write an error as contract C's clients read it; `detail` is the same as `message`."""
-    status = HTTPStatus(problem["status"])
-    error = {"error": _ERRORS.get(status, status.name), "message": problem["detail"]}
+    status = problem["status"]
+    name = _ERRORS.get(status) or title_of(status).upper().replace(" ", "_")
+    error = {"error": name, "message": problem["detail"]}
     if "errors" in problem:
         error["details"] = [FieldError(**one).sentence for one in problem["errors"]]
     rest = {name: value for name, value in problem.items() if name not in ("type", "title")}

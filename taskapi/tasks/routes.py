@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, g, request
+from marshmallow import EXCLUDE
 
 from taskapi import cursors
 from taskapi.conditions import (
@@ -49,7 +50,7 @@ from taskapi.tasks.schemas import (
 blueprint = Blueprint("tasks", __name__, url_prefix="/tasks")
 by_user = Blueprint("tasks_by_user", __name__, url_prefix="/api/<encoded:user_id>/tasks")
 
-_NEW_TASK = TaskInput()
+_NEEDED = TaskText(only=("title",), unknown=EXCLUDE)
 
 
 @blueprint.get("")
@@ -236,7 +237,8 @@ def _replace(task_id: str, body: dict[str, Any]) -> Response:
         detail = "If-Match and If-None-Match: * cannot both be met; send one of them."
         raise TaskChanged(detail, current=service.get_task(g.actor, _parse(task_id)))
     if wants_new():
-        return _created(service.create_task(g.actor, load(_NEW_TASK, body), _parse(task_id)))
+        load(_NEEDED, body)
+        return _created(service.create_task(g.actor, body, _parse(task_id)))
     return _answer(service.update_task(g.actor, _parse(task_id), body, wanted_versions()))
 
 
