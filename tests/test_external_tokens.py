@@ -1,4 +1,7 @@
-"""AUTH_MODE=external: what a token must say, and what somebody may try instead."""
+"""AUTH_MODE=external: what a token must say, and what somebody may try instead.
+
+Natively and as contract C.
+"""
 
 import base64
 import hmac
@@ -10,7 +13,7 @@ import jwt
 import pytest
 
 from tests.issuer import AUDIENCE, ISSUER, running_issuer
-from tests.people import assert_problem, bearer
+from tests.people import assert_refused, bearer
 
 SECRET = "a secret that the issuer and we share"
 
@@ -24,10 +27,16 @@ def issuer():
         yield issuer
 
 
+@pytest.fixture(params=["native", "c"])
+def contract(request):
+    return request.param
+
+
 @pytest.fixture
-def published(variant, issuer):
+def published(variant, issuer, contract):
     """An application that trusts keys which the issuer publishes."""
     return variant(
+        contract=contract,
         auth_mode="external",
         external_jwks_url=issuer.url,
         external_jwt_issuer=ISSUER,
@@ -36,9 +45,9 @@ def published(variant, issuer):
 
 
 @pytest.fixture
-def shared(variant):
+def shared(variant, contract):
     """An application that trusts a shared secret, and asks no more of a token."""
-    return variant(auth_mode="external", external_jwt_secret=SECRET)
+    return variant(contract=contract, auth_mode="external", external_jwt_secret=SECRET)
 
 
 def encode(part):
@@ -63,7 +72,7 @@ def refused(app, token, code="token_invalid"):
     for method, path in (("GET", "/tasks"), ("POST", "/api/ada/tasks"), ("GET", "/auth/me")):
         json = {"title": "a"} if method == "POST" else None
         response = client.open(path, method=method, json=json, headers=bearer(token))
-        assert_problem(response, 401, code)
+        assert_refused(app.config["CONTRACT"], response, 401, code)
 
 
 def accepted(app, token):
@@ -74,13 +83,18 @@ def test_a_token_of_the_shared_secret_is_accepted(shared):
     token = jwt.encode({"sub": "ada", "exp": int(time.time()) + 60}, SECRET, "HS256")
 
     assert accepted(shared, token)
-    task = shared.test_client().post("/tasks", json={"title": "a"}, headers=bearer(token)).json
+    task = (
+        shared.test_client().post("/api/ada/tasks", json={"title": "a"}, headers=bearer(token)).json
+    )
     assert task["user_id"] == "ada"
 
 
-def test_issuer_and_audience_are_asked_of_a_shared_secret_only_where_they_are_set(shared, variant):
+def test_issuer_and_audience_are_asked_of_a_shared_secret_only_where_they_are_set(
+    shared, variant, contract
+):
     strict = variant(
         auth_mode="external",
+        contract=contract,
         external_jwt_secret=SECRET,
         external_jwt_issuer=ISSUER,
         external_jwt_audience=AUDIENCE,
@@ -138,12 +152,13 @@ def test_a_claim_that_is_wrong_or_missing(shared, claim, value, code):
 
 
 @pytest.mark.parametrize("sub", ["x" * 255, "用" * 255, "auth0|5f7c8", "a'; DROP TABLE users; --"])
-def test_the_subject_is_the_user_id_as_it_stands(shared, sub):
+def test_the_subject_is_the_user_id_as_it_stands(shared, contract, sub):
     headers = bearer(jwt.encode(claims(aud=..., sub=sub), SECRET, "HS256"))
 
+    body = {"text" if contract == "c" else "title": "a"}
     client = shared.test_client()
 
-    assert client.post("/tasks", json={"title": "a"}, headers=headers).json["user_id"] == sub
+    assert client.post("/tasks", json=body, headers=headers).json["user_id"] == sub
     assert client.get("/auth/me", headers=headers).json["id"] == sub
     [task] = client.get("/tasks", headers=headers).json["tasks"]
     assert task["user_id"] == sub
@@ -253,7 +268,7 @@ def test_a_token_of_ours_is_none_of_theirs(published, shared, alice):
     refused(shared, alice.token)
 
 
-def test_there_are_no_accounts_here(shared):
+def test_there_are_no_accounts_here(shared, contract):
     client = shared.test_client()
     headers = bearer(jwt.encode(claims(), SECRET, "HS256"))
     for method, path in (
@@ -265,7 +280,7 @@ def test_there_are_no_accounts_here(shared):
         ("GET", "/auth/sessions"),
     ):
         response = client.open(path, method=method, json={}, headers=headers)
-        assert_problem(response, 404, "route_not_found")
+        assert_refused(contract, response, 404, "route_not_found")
     for method in ("PATCH", "DELETE"):
         response = client.open("/auth/me", method=method, json={}, headers=headers)
-        assert_problem(response, 405, "method_not_allowed")
+        assert_refused(contract, response, 405, "method_not_allowed")
