@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import time
+from http import HTTPStatus
 from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Any, Final, NamedTuple
 
@@ -24,6 +25,7 @@ from taskapi.config import Settings
 from taskapi.database import Actor
 from taskapi.exceptions import RateLimited
 from taskapi.operations import bucket_of
+from taskapi.sliding_windows import SlidingWindowStorage
 
 _REDIS_PATIENCE: Final = 0.2  # seconds
 _REDIS_PAUSE: Final = 5.0  # seconds until it is asked again
@@ -47,7 +49,7 @@ def init_app(app: Flask, settings: Settings) -> None:
         return
     app.extensions["taskapi.rate_limits"] = Limiter(settings)
     app.before_request(_admit)
-    app.after_request(_count_reading_and_tell)
+    app.after_request(_give_back_and_tell)
 
 
 def network_of(address: str) -> str:
@@ -66,10 +68,19 @@ def network_of(address: str) -> str:
 
 
 def charge(cost: int) -> None:
-    """Count this request as so many more than the one that it is. Raises `RateLimited`."""
+    """Count this request as so many more than the one that it is. Raises `RateLimited`.
+
+    A read that is refused for its size counts as nothing.
+    """
     account = request.environ.get(_ACCOUNT)
-    if cost > 0 and account:
+    if cost <= 0 or account is None:
+        return
+    try:
         _limiter().take(account, cost)
+    except RateLimited:
+        if account.bucket == "read":
+            _limiter().give_back(account)
+        raise
 
 
 def charge_sent(cost: int) -> None:
@@ -94,7 +105,7 @@ class Limiter:
             bucket: f'"{bucket}";q={item.amount};w={item.get_expiry()}'
             for bucket, item in self.limits.items()
         }
-        self._here = SlidingWindowCounterRateLimiter(storage_from_string("memory://"))
+        self._here = SlidingWindowCounterRateLimiter(SlidingWindowStorage())
         self._shared: SlidingWindowCounterRateLimiter | None = None
         self._away_until = 0.0
         if settings.rate_limit_storage_url:
@@ -111,14 +122,13 @@ class Limiter:
         if not self._ask("hit", account, cost=cost):
             self.refuse(account)
 
-    def look(self, account: _Account) -> None:
-        """Raise `RateLimited` where one more would be too much."""
-        if not self._ask("test", account):
-            self.refuse(account)
-
     def count(self, account: _Account) -> None:
-        """Count what has been answered already."""
+        """Count one, up to the limit."""
         self._ask("hit", account)
+
+    def give_back(self, account: _Account) -> None:
+        """Count one less."""
+        self._ask("hit", account, cost=-1)
 
     def left(self, account: _Account) -> tuple[int, int]:
         """Return how much is left, and for how many seconds it is counted on."""
@@ -155,20 +165,16 @@ def _admit() -> None:
         else f"address {network_of(environ.get('REMOTE_ADDR', ''))}"
     )
     environ[_ACCOUNT] = account = _Account(bucket, whose)
-    if bucket == "read":
-        # It is counted when it is known whether it was worth something.
-        _limiter().look(account)
-    else:
-        _limiter().take(account)
+    _limiter().take(account)
 
 
-def _count_reading_and_tell(response: Response) -> Response:
+def _give_back_and_tell(response: Response) -> Response:
     account: _Account | None = request.environ.get(_ACCOUNT)
     if account is None:
         return response
     limiter = _limiter()
-    if account.bucket == "read" and response.status_code not in (304, 429):
-        limiter.count(account)
+    if account.bucket == "read" and response.status_code == HTTPStatus.NOT_MODIFIED:
+        limiter.give_back(account)
     left, seconds = limiter.left(account)
     response.headers.add("RateLimit-Policy", limiter.policies[account.bucket])
     response.headers.add("RateLimit", f'"{account.bucket}";r={left};t={seconds}')

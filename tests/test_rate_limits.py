@@ -2,12 +2,14 @@
 
 import shutil
 import subprocess
+import threading
 import time
 from typing import Any
 
 import pytest
 import requests
 
+from taskapi.operations import public
 from taskapi.rate_limits import network_of
 from tests.people import PASSWORD, assert_problem, bearer, register
 from tests.service import Caller, free_port, running_service
@@ -103,6 +105,50 @@ def test_what_has_not_changed_is_free(limited):
     for _ in range(5):
         assert alice.get("/tasks", headers={"If-None-Match": etag}).status_code == 304
     assert alice.get("/tasks").status_code == 200
+
+
+def test_concurrent_reads_do_not_exceed_the_limit(limited):
+    app = limited(rate_limit_reads="2/minute")
+    statuses: list[int] = []
+
+    def ask():
+        statuses.append(app.test_client().get("/nested").status_code)
+
+    others = [threading.Thread(target=ask) for _ in range(3)]
+
+    @public
+    def ask_within_a_request():
+        if others:
+            other = others.pop()
+            other.start()
+            other.join()
+        return "", 204
+
+    app.add_url_rule("/nested", view_func=ask_within_a_request)
+    ask()
+
+    assert statuses == [429, 204, 204]
+
+
+def test_a_read_that_is_refused_for_its_size_counts_as_nothing(limited):
+    alice = register(limited(rate_limit_reads="2/minute"), "alice@example.com")
+    task = {"op": "create", "data": {"title": "a"}}
+    for _ in range(5):
+        assert alice.post("/tasks/batch", {"operations": [task] * 100}).status_code == 207
+
+    assert_problem(alice.get("/tasks"), 429, "rate_limited")
+
+    assert alice.get("/tasks?limit=1").headers["RateLimit"].startswith('"read";r=1')
+
+
+def test_counting_starts_no_thread(limited, monkeypatch):
+    alice = register(limited(), "alice@example.com")
+    started: list[threading.Thread] = []
+    monkeypatch.setattr(threading.Thread, "start", started.append)
+
+    statuses = {alice.get("/tasks").status_code for _ in range(5)}
+
+    assert (statuses, started) == ({200}, [])
 
 
 def test_a_batch_counts_as_its_operations(limited, sql):
