@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
+
+MAX_ERRORS_PER_OBJECT: Final = 20
+MAX_ERRORS_PER_REQUEST: Final = 100
 
 
 class TaskapiError(Exception):
@@ -207,24 +210,52 @@ def _name(where: str, name: str) -> tuple[str, str]:
 
 
 class ValidationFailed(TaskapiError):
-    """The input can be read, but what it says cannot be accepted."""
+    """The input can be read, but what it says cannot be accepted.
+
+    It reports the first `limit` errors; `left_out` counts those that are not among `errors`.
+    """
 
     code = "validation_failed"
     message = "Some of the input cannot be accepted; `errors` says what and where."
 
-    def __init__(self, errors: list[FieldError]) -> None:
-        first, *others = errors
+    def __init__(
+        self, errors: list[FieldError], left_out: int = 0, limit: int = MAX_ERRORS_PER_OBJECT
+    ) -> None:
+        number = len(errors) - 1 + left_out
         more = {0: "", 1: " There is one more error."}.get(
-            len(others), f" There are {len(others)} more errors."
+            number, f" There are {number} more errors."
         )
-        super().__init__(first.sentence + more, errors=[asdict(error) for error in errors])
-        self.errors = errors
+        self.errors = errors[:limit]
+        self.left_out = left_out + len(errors) - len(self.errors)
+        members: dict[str, Any] = {"errors": [asdict(error) for error in self.errors]}
+        if self.left_out:
+            members["errors_left_out"] = self.left_out
+        super().__init__(errors[0].sentence + more, **members)
 
     def below(self, where: str) -> ValidationFailed:
         """Say the same of input that is a part of another, at the JSON Pointer `where`."""
         return ValidationFailed(
-            [FieldError(f"{where}{one.pointer}", one.code, one.detail) for one in self.errors]
+            [FieldError(f"{where}{one.pointer}", one.code, one.detail) for one in self.errors],
+            self.left_out,
         )
+
+
+class ErrorBudget:
+    """How many errors the report of one request may still hold."""
+
+    def __init__(self) -> None:
+        self._left = MAX_ERRORS_PER_REQUEST
+
+    @property
+    def limit(self) -> int:
+        """How many errors the next object may report."""
+        return min(MAX_ERRORS_PER_OBJECT, self._left)
+
+    def spend(self, refusal: ValidationFailed) -> ValidationFailed:
+        """Return the refusal with as many of its errors as there is still room for."""
+        cut = ValidationFailed(refusal.errors, refusal.left_out, self.limit)
+        self._left -= len(cut.errors)
+        return cut
 
 
 class IdempotencyKeyReused(TaskapiError):

@@ -12,11 +12,16 @@ from typing import Any, TypeVar
 
 import orjson
 from flask import request
-from marshmallow import EXCLUDE, Schema, ValidationError
+from marshmallow import EXCLUDE, RAISE, Schema, ValidationError
 from werkzeug.exceptions import ClientDisconnected, UnsupportedMediaType
 
 from taskapi.config import BODY_LIMIT
-from taskapi.exceptions import BodyEncoded, MalformedJSON, ValidationFailed
+from taskapi.exceptions import (
+    MAX_ERRORS_PER_OBJECT,
+    BodyEncoded,
+    MalformedJSON,
+    ValidationFailed,
+)
 from taskapi.fields import Fault, field_errors
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -226,10 +231,30 @@ def _parse_body() -> Any:
         raise MalformedJSON(f"The body is not JSON in UTF-8: {error}.") from None
 
 
-def load(schema: Schema, data: Mapping[str, Any], where: str = "") -> Any:
-    """Validate input; `where` is the JSON Pointer that it is below in a `ValidationFailed`."""
+def load(
+    schema: Schema, data: Mapping[str, Any], where: str = "", limit: int = MAX_ERRORS_PER_OBJECT
+) -> Any:
+    """Validate input; `where` is the JSON Pointer that it is below in a `ValidationFailed`.
+
+    Unknown members beyond `limit` are counted and not looked at.
+    """
+    surplus = _surplus(schema, data, max(1, limit))
+    if surplus:
+        data = {name: value for name, value in data.items() if name not in surplus}
     try:
         return schema.load(data)
     except ValidationError as error:
         messages = error.normalized_messages()  # type: ignore[no-untyped-call]
-        raise ValidationFailed(field_errors(messages, where)) from None
+        raise ValidationFailed(field_errors(messages, where), len(surplus)) from None
+
+
+def _surplus(schema: Schema, data: Any, limit: int) -> set[str]:
+    """Return the unknown members beyond the first `limit`."""
+    if schema.unknown != RAISE or not isinstance(data, Mapping):
+        return set()
+    known = len(schema.load_fields) + len(getattr(schema, "ignored", ()))
+    if len(data) <= known + limit:
+        return set()
+    names = {field.data_key or name for name, field in schema.load_fields.items()}
+    names.update(getattr(schema, "ignored", ()))
+    return set([name for name in data if name not in names][limit:])

@@ -583,6 +583,8 @@ export interface components {
                 code: string;
                 detail: string;
             }[];
+            /** @description How many more errors there are, where they are too many to report. */
+            errors_left_out?: number;
         };
         Index: {
             /** @example taskapi */
@@ -1025,8 +1027,10 @@ export interface components {
              * @example 01936b2e-8f3a-7c41-9d52-3b1f0a6e4c77
              */
             id?: string;
-            /** @description With `refused`: why. */
+            /** @description With `refused`: why. At most 20 errors for a row and 100 for a file. */
             errors?: components["schemas"]["FieldError"][];
+            /** @description With `refused`: how many more errors there are. */
+            errors_left_out?: number;
         };
         ImportReport: {
             /** @example false */

@@ -172,5 +172,6 @@ def _printable(cell: object) -> str:
 
 def _explain(error: Exception) -> str:
     if isinstance(error, ValidationFailed):
-        return " ".join(f"{one.pointer or '/'}: {one.detail}" for one in error.errors)
+        shown = [f"{one.pointer or '/'}: {one.detail}" for one in error.errors]
+        return " ".join(shown + [f"({error.left_out} more)"] * bool(error.left_out))
     return f"This is no JSON: {error}."

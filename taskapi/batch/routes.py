@@ -10,7 +10,7 @@ from taskapi.batch.schemas import EXAMPLE_RESULTS, Batch, Operation, Results
 from taskapi.batch.service import Outcome, run_batch
 from taskapi.config import BATCH_LIMIT
 from taskapi.errors import describe
-from taskapi.exceptions import TaskapiError
+from taskapi.exceptions import ErrorBudget, TaskapiError, ValidationFailed
 from taskapi.http import json_response
 from taskapi.idempotency import repeatable
 from taskapi.operations import accepts, answers
@@ -42,11 +42,14 @@ def run_operations(body: dict[str, Any]) -> Any:
     operations = body["operations"]
     charge(len(operations) - 1)
     outcomes = run_batch(g.actor, operations, atomic=body["atomic"])
-    results = [_result(*pair) for pair in zip(operations, outcomes, strict=True)]
+    budget = ErrorBudget()
+    results = [_result(*pair, budget) for pair in zip(operations, outcomes, strict=True)]
     return json_response({"results": results}, 207)
 
 
-def _result(operation: Operation, outcome: Outcome) -> dict[str, Any]:
+def _result(operation: Operation, outcome: Outcome, budget: ErrorBudget) -> dict[str, Any]:
+    if isinstance(outcome, ValidationFailed):
+        outcome = budget.spend(outcome)
     if isinstance(outcome, TaskapiError):
         problem = describe(outcome)
         return {"status": problem["status"], "problem": problem}

@@ -9,6 +9,7 @@ from flask import Flask
 
 from taskapi.auth.schemas import EXAMPLE_USER_ID, UserIdInPath
 from taskapi.config import VERSION
+from taskapi.exceptions import MAX_ERRORS_PER_OBJECT
 from taskapi.idempotency.store import KEY_LENGTH
 from taskapi.openapi.examples import REQUEST_ID
 from taskapi.tasks.schemas import EXAMPLE_CURSOR, EXAMPLE_ID, EXAMPLE_VERSION
@@ -232,6 +233,12 @@ _PROBLEM: dict[str, Any] = {
                 "detail": {"type": "string"},
             },
         },
+        "maxItems": MAX_ERRORS_PER_OBJECT,
+    },
+    "errors_left_out": {
+        "description": "How many more errors there are, where they are too many to report.",
+        "type": "integer",
+        "minimum": 1,
     },
 }
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validates_schema
 
+from taskapi.exceptions import MAX_ERRORS_PER_OBJECT, MAX_ERRORS_PER_REQUEST
 from taskapi.fields import Boolean, Choice, Fault, Id, Input, Time
 from taskapi.tasks.schemas import EXAMPLE_ID, TaskInput
 
@@ -58,7 +59,14 @@ class ImportedRow(Schema):
     )
     id = fields.UUID(metadata={"example": EXAMPLE_ID})
     errors = fields.List(
-        fields.Nested(FieldError), metadata={"description": "With `refused`: why."}
+        fields.Nested(FieldError),
+        metadata={
+            "description": f"With `refused`: why. At most {MAX_ERRORS_PER_OBJECT} errors for a row "
+            f"and {MAX_ERRORS_PER_REQUEST} for a file."
+        },
+    )
+    errors_left_out = fields.Integer(
+        metadata={"description": "With `refused`: how many more errors there are."}
     )
 
 

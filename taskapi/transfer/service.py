@@ -30,7 +30,7 @@ from uuid_utils import uuid7
 
 from taskapi.auth.models import User
 from taskapi.database import Actor, Row, execute, transaction
-from taskapi.exceptions import FieldError, ValidationFailed
+from taskapi.exceptions import ErrorBudget, FieldError, ValidationFailed
 from taskapi.operations import load
 from taskapi.tasks import sql
 from taskapi.tasks.listing import Wanted, list_tasks, read_rest
@@ -67,13 +67,14 @@ def import_tasks(
         raise ValidationFailed([FieldError("", "too_many", detail)])
     report: list[Row] = []
     wanted: list[tuple[Row, dict[str, Any]]] = []
+    budget = ErrorBudget()
     for number, one in enumerate(rows, 1):
         line: Row = {"row": number, "status": "created"}
         report.append(line)
         try:
-            task = _read(one, schema)
+            task = _read(one, schema, budget.limit)
         except ValidationFailed as refusal:
-            line |= {"status": "refused", **refusal.members}
+            line |= {"status": "refused", **budget.spend(refusal).members}
         else:
             if not dry_run or "id" in one:  # What a trial would make is made anew the next time.
                 line["id"] = task["id"]
@@ -91,10 +92,10 @@ def import_tasks(
     return report
 
 
-def _read(said: Any, schema: ImportedTask) -> dict[str, Any]:
+def _read(said: Any, schema: ImportedTask, limit: int) -> dict[str, Any]:
     if isinstance(said, ValidationFailed):
         raise said
-    task = load(schema, said)
+    task = load(schema, said, limit=limit)
     if task.get("completed_at"):
         task["completed"] = True
     return {"id": str(uuid7()), **task}

@@ -1,0 +1,125 @@
+"""How much a refusal reports, and how much work a report takes."""
+
+import orjson
+import pytest
+from marshmallow.error_store import ErrorStore
+
+PER_OBJECT = 20
+PER_REQUEST = 100
+
+
+def unknown_fields(number):
+    return {f"unknown_{position}": 1 for position in range(number)}
+
+
+def upload(person, rows):
+    response = person.post(
+        "/tasks/import", data=orjson.dumps(rows), content_type="application/json"
+    )
+    assert response.status_code == 200, response.text
+    return response.json
+
+
+@pytest.fixture
+def noted_errors(monkeypatch):
+    """The errors that marshmallow notes while it validates."""
+    noted = []
+    store = ErrorStore.store_error
+
+    def note(self, messages, *args, **kwargs):
+        noted.append(messages)
+        return store(self, messages, *args, **kwargs)
+
+    monkeypatch.setattr(ErrorStore, "store_error", note)
+    return noted
+
+
+def test_a_body_with_few_errors_is_reported_whole(alice):
+    response = alice.post("/tasks", {"title": "Buy milk", **unknown_fields(PER_OBJECT)})
+
+    assert len(response.json["errors"]) == PER_OBJECT
+    assert "errors_left_out" not in response.json
+    assert response.json["detail"].endswith(" There are 19 more errors.")
+
+
+def test_a_body_with_many_errors_reports_twenty_and_counts_the_others(alice):
+    response = alice.post("/tasks", {"title": "", **unknown_fields(3000)})
+
+    assert response.status_code == 422
+    assert len(response.json["errors"]) == PER_OBJECT
+    assert response.json["errors_left_out"] == 3001 - PER_OBJECT
+    assert response.json["detail"].endswith(" There are 3000 more errors.")
+
+
+def test_fields_that_are_ignored_are_no_errors(alice):
+    task = alice.post("/tasks", {"title": "Buy milk"}).json
+
+    response = alice.put(f"/tasks/{task['id']}", {**unknown_fields(30), **task})
+
+    assert response.json["errors_left_out"] == 30 - PER_OBJECT
+    assert all("unknown_" in error["pointer"] for error in response.json["errors"])
+
+
+def test_fields_of_a_body_are_not_validated_beyond_those_that_are_reported(alice, noted_errors):
+    alice.post("/tasks", {"title": "", **unknown_fields(3000)})
+
+    assert len(noted_errors) == PER_OBJECT + 1
+
+
+def test_a_query_with_many_errors_reports_twenty(alice, noted_errors):
+    query = "&".join(f"unknown_{position}=1" for position in range(200))
+
+    response = alice.get(f"/tasks?{query}")
+
+    assert len(response.json["errors"]) == len(noted_errors) == PER_OBJECT
+    assert response.json["errors_left_out"] == 200 - PER_OBJECT
+
+
+def test_a_query_that_repeats_many_parameters_counts_those_it_does_not_report(alice):
+    query = "&".join(f"unknown_{position}=1" for position in range(200))
+
+    response = alice.get(f"/tasks?{query}&{query}")
+
+    assert len(response.json["errors"]) == PER_OBJECT
+    assert response.json["errors_left_out"] == 200 - PER_OBJECT
+
+
+def test_a_batch_reports_twenty_errors_an_operation_and_a_hundred_in_all(alice):
+    wrong = {"op": "create", "data": {"title": "Buy milk", **unknown_fields(30)}}
+
+    results = alice.post("/tasks/batch", {"operations": [wrong] * 7}).json["results"]
+
+    reported = [len(result["problem"]["errors"]) for result in results]
+    assert reported == [PER_OBJECT] * 5 + [0] * 2
+    left_out = [result["problem"]["errors_left_out"] for result in results]
+    assert left_out == [10] * 5 + [30] * 2
+    assert {result["status"] for result in results} == {422}
+    assert all(
+        result["problem"]["detail"].endswith(" There are 29 more errors.") for result in results
+    )
+
+
+def test_an_atomic_batch_reports_twenty_errors(alice):
+    wrong = {"op": "create", "data": unknown_fields(30)}
+
+    response = alice.post("/tasks/batch", {"atomic": True, "operations": [wrong] * 2})
+
+    assert len(response.json["errors"]) == PER_OBJECT
+    assert response.json["errors_left_out"] == 31 - PER_OBJECT
+
+
+def test_an_import_reports_twenty_errors_a_row_and_a_hundred_in_all(alice):
+    wrong = {"title": "Buy milk", **unknown_fields(30)}
+
+    report = upload(alice, [wrong] * 7 + [{"title": "Buy bread"}])
+
+    refused = report["rows"][:7]
+    assert [len(row["errors"]) for row in refused] == [PER_OBJECT] * 5 + [0] * 2
+    assert [row["errors_left_out"] for row in refused] == [10] * 5 + [30] * 2
+    assert (report["refused"], report["created"]) == (7, 1)
+
+
+def test_rows_of_an_import_are_not_validated_beyond_what_is_reported(alice, noted_errors):
+    upload(alice, [unknown_fields(150)] * 500)
+
+    assert len(noted_errors) <= 500 * 2 + PER_REQUEST
