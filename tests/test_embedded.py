@@ -138,6 +138,37 @@ def test_a_signing_key_that_was_cut_short_is_refused(tmp_path):
         embedded.signing_key(tmp_path / "data")
 
 
+@pytest.mark.parametrize("suffix", ["lock", "starter-pid", "jwt-secret-key"])
+def test_a_link_that_another_user_has_laid_beside_the_data_is_not_followed(tmp_path, suffix):
+    victim = tmp_path / "victim"
+    victim.write_text("k" * 48)
+    (tmp_path / f"data.{suffix}").symlink_to(victim)
+
+    with pytest.raises(embedded.EmbeddedPostgresError, match=f"data.{suffix} .*remove it"):
+        _use_all_files(tmp_path / "data")
+
+    assert victim.read_text() == "k" * 48
+
+
+@as_root
+@pytest.mark.parametrize("suffix", ["lock", "starter-pid", "jwt-secret-key"])
+def test_a_file_that_another_user_has_laid_beside_the_data_is_not_used(tmp_path, suffix):
+    laid = tmp_path / f"data.{suffix}"
+    laid.write_text("k" * 48)
+    os.chown(laid, 1234, 1234)
+
+    with pytest.raises(embedded.EmbeddedPostgresError, match=f"data.{suffix} .*remove it"):
+        _use_all_files(tmp_path / "data")
+
+    assert laid.read_text() == "k" * 48
+
+
+def _use_all_files(directory):
+    embedded.signing_key(directory)
+    with embedded.running(directory):
+        pass
+
+
 def test_of_many_who_make_the_signing_key_all_get_the_same(tmp_path):
     keys = []
     makers = [

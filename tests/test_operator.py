@@ -1,12 +1,15 @@
 """What an operator does by `flask …`."""
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from taskapi import create_app, embedded
+from taskapi.upkeep import backup
 from taskapi.upkeep.backup import _connection, _fit_older_servers
 from tests.people import PASSWORD, assert_problem, bearer
 from tests.service import ROOT, Caller, free_port, make_settings, migrated_data, running_service
@@ -18,7 +21,7 @@ def flask(app):
 
     def run(*arguments, exit_code=0, to=app, **kwargs):
         finished = to.test_cli_runner().invoke(args=list(arguments), **kwargs)
-        assert finished.exit_code == exit_code, finished.output
+        assert exit_code in (finished.exit_code, None), finished.output
         return finished.output
 
     return run
@@ -154,7 +157,42 @@ def test_a_purge_forgets_what_ended_long_ago(flask, client, alice, sql):
     assert alice.get("/tasks").status_code == 200
 
 
-def test_the_doctor_finds_all_in_order(flask, sql):
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """Install a `pg_dump` of a version, which does something, and no other."""
+
+    def install(version, what="exit 1"):
+        program = tmp_path / "postgresql" / "1" / "bin" / "pg_dump"
+        program.parent.mkdir(parents=True)
+        tell = f"echo 'pg_dump (PostgreSQL) {version} (Debian)'; exit"
+        program.write_text(f'#!/bin/sh\n[ "$1" = --version ] && {{ {tell}; }}\n{what}\n')
+        program.chmod(0o755)
+        monkeypatch.setattr(backup, "_DEBIAN", tmp_path / "postgresql")
+
+    return install
+
+
+@pytest.mark.parametrize("version", ["13.21", "9.6.24"])
+def test_the_doctor_says_that_pg_dump_is_older_than_the_server(flask, sql, installed, version):
+    [server] = sql("SHOW server_version")
+    major = re.split(r"\D", str(server["server_version"]))[0]
+    installed(version)
+
+    said = flask("doctor", exit_code=1)
+
+    assert "WRONG backup: " in said
+    assert f"apt-get install postgresql-client-{major}" in said
+
+
+@pytest.mark.parametrize("version", ["99.1", "99beta1"])
+def test_a_newer_pg_dump_is_in_order(flask, installed, version):
+    installed(version)
+
+    assert "OK    backup: " in "".join(flask("doctor", exit_code=None))
+
+
+def test_the_doctor_finds_all_in_order(flask, sql, installed):
+    installed("99.1")
     # A server that the tests are given may do without safety for the sake of speed.
     [fsync] = sql("SHOW fsync")
     is_safe = fsync == {"fsync": "on"}
@@ -245,8 +283,70 @@ def test_a_backup_that_cannot_be_written_says_so(flask, tmp_path):
     assert "cannot be written (No such file or directory)" in said
 
 
+@pytest.fixture
+def laid(tmp_path):
+    """Another user's file, which a backup must not be written into."""
+    other = tmp_path / "others"
+    other.write_text("theirs")
+    other.chmod(0o666)
+    yield other
+    assert other.read_text() == "theirs"
+    assert other.stat().st_mode & 0o777 == 0o666
+
+
+@pytest.mark.service
+@pytest.mark.parametrize("lay", [Path.symlink_to, Path.hardlink_to])
+def test_a_backup_goes_through_no_file_that_another_user_has_laid(
+    tmp_path, in_directory, laid, lay
+):
+    lay(tmp_path / ".all.dump.part", laid)
+
+    in_directory("backup", str(tmp_path / "all.dump"))
+
+    assert (tmp_path / "all.dump").stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in tmp_path.glob(".all.dump*")) == [".all.dump.part"]
+
+
+@pytest.mark.service
+def test_a_backup_replaces_a_link_and_not_what_it_leads_to(tmp_path, in_directory, laid):
+    (tmp_path / "all.dump").symlink_to(laid)
+
+    assert "is there already" in in_directory("backup", str(tmp_path / "all.dump"), exit_code=1)
+    in_directory("backup", "--force", str(tmp_path / "all.dump"))
+
+    assert not (tmp_path / "all.dump").is_symlink()
+
+
+def test_a_link_that_leads_nowhere_is_there_already(flask, tmp_path):
+    (tmp_path / "all.dump").symlink_to(tmp_path / "nowhere")
+
+    assert "is there already" in flask("backup", str(tmp_path / "all.dump"), exit_code=1)
+
+
+def test_a_backup_that_fails_leaves_nothing_behind(flask, tmp_path, installed):
+    installed(
+        "99.1", 'for file; do :; done; echo half > "${file#--file=}"; echo too bad >&2; exit 1'
+    )
+    directory = tmp_path / "backups"
+    directory.mkdir()
+
+    said = flask("backup", str(directory / "all.dump"), exit_code=1)
+
+    assert said == "Error: too bad\n"
+    assert not list(directory.iterdir())
+
+
+def test_a_backup_waits_ten_seconds_for_a_lock_and_not_for_ever(flask, tmp_path, installed):
+    # It sets lock_timeout to nothing by itself.
+    installed("99.1", 'echo "$@" >&2; exit 1')
+
+    said = flask("backup", str(tmp_path / "all.dump"), exit_code=1)
+
+    assert "--lock-wait-timeout=10s" in said.split()
+
+
 def test_a_backup_takes_the_same_way_to_the_database():
-    options = "sslmode=verify-full&sslcert=/c&sslkey=/k&options=-cx%3Dy"
+    options = "sslmode=verify-full&sslcert=/c&sslkey=/k&options=-cx%3Dy&connect_timeout=7"
     url = f"postgresql+psycopg2://a:b@h:6543/d?{options}"
     with create_app(make_settings(database_url=url)).app_context():
         said = _connection()
@@ -255,6 +355,16 @@ def test_a_backup_takes_the_same_way_to_the_database():
     assert (said["PGUSER"], said["PGPASSWORD"]) == ("a", "b")
     assert (said["PGSSLMODE"], said["PGSSLCERT"], said["PGSSLKEY"]) == ("verify-full", "/c", "/k")
     assert said["PGOPTIONS"] == "-cx=y -c lock_timeout=10s"
+    assert said["PGCONNECT_TIMEOUT"] == "7"
+
+
+def test_a_backup_knows_all_hosts_of_the_database():
+    url = "postgresql+psycopg2:///d?host=h1:5432&host=h2:5433&target_session_attrs=read-write"
+    with create_app(make_settings(database_url=url)).app_context():
+        said = _connection()
+
+    assert (said["PGHOST"], said["PGPORT"]) == ("h1,h2", "5432,5433")
+    assert said["PGTARGETSESSIONATTRS"] == "read-write"
 
 
 @pytest.fixture

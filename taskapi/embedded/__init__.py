@@ -22,6 +22,7 @@ from taskapi.embedded.processes import (
     has_starter,
     is_running,
     is_starter,
+    open_own,
     start_lock,
     starter_file,
 )
@@ -61,7 +62,7 @@ def signing_key(directory: Path) -> str:
     """Return the key that signs tokens here: made once, readable by its owner alone."""
     refuse_foreign(directory)
     path = beside(directory, "jwt-secret-key")
-    if not path.exists():
+    if not os.path.lexists(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".jwt-") as draft:
             draft.write(secrets.token_urlsafe(48))
@@ -70,7 +71,8 @@ def signing_key(directory: Path) -> str:
             # A link appears whole or not at all, and the first of several processes wins.
             with suppress(FileExistsError):
                 os.link(draft.name, path)
-    key = path.read_text().strip()
+    with open_own(path) as file:
+        key = file.read().strip()
     if len(key) < _SHORTEST_KEY:
         raise EmbeddedPostgresError(
             f"{path} has been cut short; remove it. Who is logged in will have to log in again."
@@ -108,7 +110,9 @@ def ensure_running(directory: Path, is_wanted: Callable[[], bool] = lambda: True
     refuse_foreign(directory)
     with start_lock(directory):
         if not is_running(directory) or not has_starter(directory):
-            starter_file(directory).write_text(str(os.getpid()))
+            with open_own(starter_file(directory), os.O_RDWR | os.O_CREAT) as file:
+                file.truncate()
+                file.write(str(os.getpid()))
             if not (directory / "PG_VERSION").exists():
                 _initialise(directory)
             _start(directory, is_wanted)

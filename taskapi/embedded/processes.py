@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
-from taskapi.embedded.programs import server_uid, socket_dir
+from taskapi.embedded.programs import EmbeddedPostgresError, server_uid, socket_dir
 
 if TYPE_CHECKING:
     # Comes with the wheel, so a production machine has neither.
@@ -63,6 +64,28 @@ def beside(directory: Path, suffix: str) -> Path:
     return directory.with_name(f"{directory.name}.{suffix}")
 
 
+def open_own(path: Path, flags: int = os.O_RDONLY) -> TextIO:
+    """Open a file of ours; raise `EmbeddedPostgresError` for a link or another user's file."""
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _foreign(path) from error
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+        os.close(descriptor)
+        raise _foreign(path)
+    return os.fdopen(descriptor, "r+" if flags & os.O_RDWR else "r")
+
+
+def _foreign(path: Path) -> EmbeddedPostgresError:
+    return EmbeddedPostgresError(
+        f"{path} is a link or another user's file; remove it, and keep the data in a directory "
+        "into which no other user may write (EMBEDDED_POSTGRES_DIR)."
+    )
+
+
 def starter_file(directory: Path) -> Path:
     """Return the file that names the process which started the server and will stop it."""
     return beside(directory, "starter-pid")
@@ -83,7 +106,8 @@ def has_starter(directory: Path) -> bool:
 
 def _starter(directory: Path) -> int | None:
     try:
-        return int(starter_file(directory).read_text())
+        with open_own(starter_file(directory)) as file:
+            return int(file.read())
     except (FileNotFoundError, ValueError):
         return None
 
@@ -92,6 +116,6 @@ def _starter(directory: Path) -> int | None:
 def start_lock(directory: Path) -> Iterator[None]:
     """Let one process at a time start the server of this directory."""
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with beside(directory, "lock").open("w") as file:
+    with open_own(beside(directory, "lock"), os.O_RDWR | os.O_CREAT) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +24,12 @@ from taskapi.database import SYSTEM, execute, prepare
 from taskapi.extensions import db
 
 _DEBIAN: Final = Path("/usr/lib/postgresql")
+_LOCK_TIMEOUT: Final = "10s"
+_IRREGULAR_VARIABLES: Final = {
+    "dbname": "PGDATABASE",
+    "application_name": "PGAPPNAME",
+    "connect_timeout": "PGCONNECT_TIMEOUT",
+}
 
 
 def init_app(app: Flask, settings: Settings) -> None:
@@ -35,21 +44,11 @@ def init_app(app: Flask, settings: Settings) -> None:
         The service may run meanwhile: the file has the data of one moment. What it holds is
         as secret as the database itself.
         """
-        if file.exists() and not force:
+        if os.path.lexists(file) and not force:
             raise click.ClickException(f"{file} is there already; choose another, or --force.")
-        draft = file.with_name(f".{file.name}.part")
-        try:
-            # Made first, so that it is closed to others before anything is in it.
-            os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
-        except OSError as error:
-            detail = f"{file} cannot be written ({error.strerror}); choose another place."
-            raise click.ClickException(detail) from None
-        try:
-            with running_database():
-                _run("pg_dump", settings, "--format=custom", "--no-owner", f"--file={draft}")
-            draft.replace(file)
-        finally:
-            draft.unlink(missing_ok=True)
+        with _draft_of(file) as draft, running_database():
+            options = ("--format=custom", "--no-owner", f"--lock-wait-timeout={_LOCK_TIMEOUT}")
+            _run("pg_dump", settings, *options, f"--file={draft}")
         click.echo(f"{file}: {file.stat().st_size / 1024:,.0f} KiB.")
 
     @app.cli.command("restore")
@@ -83,6 +82,25 @@ def init_app(app: Flask, settings: Settings) -> None:
         click.echo(f"Done: {row['users']} users.")
 
 
+@contextmanager
+def _draft_of(file: Path) -> Iterator[Path]:
+    """Yield the path of a draft that becomes `file` at the end, or nothing if something fails.
+
+    It lies in a new directory that is closed to others, so that nothing which another user has
+    laid is written through.
+    """
+    try:
+        directory = tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent)
+    except OSError as error:
+        detail = f"{file} cannot be written ({error.strerror}); choose another place."
+        raise click.ClickException(detail) from None
+    with directory as name:
+        draft = Path(name) / "draft"
+        draft.touch(0o600)
+        yield draft
+        draft.replace(file)
+
+
 def _fit_older_servers(script: Path) -> None:
     # A pg_restore of 17 or newer sets, to what it is already, what a server before 17 refuses.
     with script.open("r+b") as file:
@@ -111,6 +129,13 @@ def find_program(name: str, settings: Settings) -> Path:
     return Path(found)
 
 
+def find_version(program: Path) -> int:
+    """Return the major version of a program of PostgreSQL; 0 where it does not say."""
+    finished = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    version = re.search(r"\(PostgreSQL\) (\d+)", finished.stdout)
+    return int(version[1]) if version else 0
+
+
 def _run(program: str, settings: Settings, *arguments: str) -> None:
     finished = subprocess.run(
         [find_program(program, settings), *arguments],
@@ -125,18 +150,13 @@ def _run(program: str, settings: Settings, *arguments: str) -> None:
 
 
 def _connection() -> dict[str, str]:
-    """Say in libpq's environment how to connect: the arguments of a process are for all to see."""
-    url = db.engine.url
-    said = {
-        "PGHOST": url.host,
-        "PGPORT": url.port,
-        "PGUSER": url.username,
-        "PGPASSWORD": url.password,
-        "PGDATABASE": url.database,
+    """Name the database in libpq's environment: the arguments of a process are for all to see."""
+    engine = db.engine
+    _, parameters = engine.dialect.create_connect_args(engine.url)
+    # libpq has a variable for each parameter: PGSSLMODE is sslmode.
+    variables = {
+        _IRREGULAR_VARIABLES.get(name, f"PG{name.replace('_', '').upper()}"): str(value)
+        for name, value in parameters.items()
     }
-    # libpq has a variable for each option of the address: PGSSLMODE is sslmode.
-    options = {
-        f"PG{name.replace('_', '').upper()}": str(value) for name, value in url.query.items()
-    }
-    options |= {name: str(value) for name, value in said.items() if value is not None}
-    return {**options, "PGOPTIONS": f"{options.get('PGOPTIONS', '')} -c lock_timeout=10s"}
+    options = f"{variables.get('PGOPTIONS', '')} -c lock_timeout={_LOCK_TIMEOUT}"
+    return {**variables, "PGOPTIONS": options}

@@ -24,7 +24,7 @@ from taskapi.exceptions import TaskapiError
 from taskapi.extensions import db
 from taskapi.readiness import is_pooled_by_transaction
 from taskapi.schema import MIGRATIONS, find_leaks
-from taskapi.upkeep.backup import find_program
+from taskapi.upkeep.backup import find_program, find_version
 
 _CLOCK_SKEW: Final = timedelta(seconds=2)
 _PATIENCE: Final = 2  # seconds
@@ -166,9 +166,21 @@ def _pooler(_settings: Settings) -> Iterator[Finding]:
 
 def _backups(settings: Settings) -> Iterator[Finding]:
     try:
-        yield Finding("backup", True, f"{find_program('pg_dump', settings)} is there.")
+        program = find_program("pg_dump", settings)
     except click.ClickException as error:
         yield Finding("backup", None, error.message)
+        return
+    statement = text("SELECT current_setting('server_version_num')::int / 10000 AS version")
+    [server] = execute(statement, acting_as=SYSTEM)
+    version = find_version(program)
+    if version < server["version"]:
+        detail = (
+            f"{program} is of version {version} and refuses the server's {server['version']}; on "
+            f"Debian and Ubuntu: apt-get install postgresql-client-{server['version']}."
+        )
+        yield Finding("backup", False, detail)
+    else:
+        yield Finding("backup", True, f"{program} is there, of version {version}.")
 
 
 def _redis(settings: Settings) -> Iterator[Finding]:
