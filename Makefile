@@ -2,11 +2,12 @@
 # nothing else; what they need beyond it they install into .venv, once.
 
 PYTHON ?= python3
-BIN = .venv/bin
-INSTALLED = .venv/installed
+VENV ?= .venv
+BIN = $(VENV)/bin
+INSTALLED = $(VENV)/installed
 
 .DEFAULT_GOAL = help
-.PHONY: help install run test browsers browsers-quick fuzz faults faults-quick bench bench-quick bench-promises bench-scale login-timing check openapi errors postman client format migrate lock
+.PHONY: help install run test test-fast browsers browsers-quick fuzz faults faults-quick bench bench-quick bench-promises bench-scale login-timing check openapi errors postman client format migrate lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -18,8 +19,8 @@ $(INSTALLED): requirements-dev.txt
 	  { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
 	  { echo "$(PYTHON) has no venv module; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
-	@echo "Installing into .venv; this is done once."
-	@$(PYTHON) -m venv .venv
+	@echo "Installing into $(VENV); this is done once."
+	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 
@@ -36,6 +37,9 @@ run: $(INSTALLED) ## start PostgreSQL, migrate, serve; Ctrl-C stops all of it
 
 test: $(INSTALLED) ## run the tests on a real PostgreSQL (TEST_DATABASE_URL names another)
 	@exec $(BIN)/pytest --numprocesses 3 --dist loadfile -m "not faults and not browsers" $(ARGS)
+
+test-fast: $(INSTALLED) ## run the tests that start no service and no browser; under ninety seconds
+	@exec $(BIN)/pytest --numprocesses 3 --dist loadfile -m "not service and not faults and not browsers" $(ARGS)
 
 browsers: $(INSTALLED) $(NPM) ## open pages in Chromium at length; screenshots are in var/screenshots
 	@AT_LENGTH=1 exec $(BIN)/pytest -m browsers $(ARGS)

@@ -15,9 +15,13 @@ from pathlib import Path
 import orjson
 import pytest
 import yaml  # type: ignore[import-untyped]
+from sqlalchemy import make_url, text
 
-from taskapi import config
+from taskapi import config, create_app, embedded
+from taskapi.database import SYSTEM, execute, prepare
+from taskapi.embedded import programs
 from taskapi.errors import catalogue
+from taskapi.extensions import db
 from tests.nginx import (
     DEPLOY,
     check_configuration,
@@ -25,7 +29,7 @@ from tests.nginx import (
     write_configuration,
     write_tls_configuration,
 )
-from tests.service import ROOT, free_port, running_service
+from tests.service import ROOT, free_port, make_settings, running_service
 
 NGINX = (DEPLOY / "nginx.conf").read_text()
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
@@ -420,6 +424,40 @@ def test_the_containers_fit_together():
     # The database is in no network from which there is a way out.
     assert SERVICES["postgres"]["networks"] == SERVICES["redis"]["networks"] == ["data"]
     assert COMPOSE["networks"]["data"] == {"internal": True}
+
+
+def test_the_database_of_the_containers_is_an_ordinary_roles(tmp_path, monkeypatch):
+    monkeypatch.setattr(embedded, "_SUPERUSER", "postgres")
+    assert (
+        "./postgres-init.sh:/docker-entrypoint-initdb.d/taskapi.sh:ro"
+        in (SERVICES["postgres"]["volumes"])
+    )
+    # As the image runs it: as the superuser, by the socket of a server that is being set up.
+    with embedded.running(tmp_path / "data") as url:
+        socket_directory = make_url(url).query["host"]
+        subprocess.run(
+            [DEPLOY / "postgres-init.sh"],
+            env={
+                "PATH": f"{programs.program_dir()}:{os.environ['PATH']}",
+                "PGHOST": str(socket_directory),
+                "POSTGRES_PASSWORD": "a 'quoted' word",
+            },
+            check=True,
+        )
+        own = make_url(url).set(username="taskapi", database="taskapi")
+        app = create_app(make_settings(database_url=own.render_as_string(hide_password=False)))
+        with app.app_context():
+            prepare()
+            [role] = execute(
+                text("""
+                    SELECT rolname, rolsuper, rolcreaterole, rolcreatedb, rolbypassrls
+                      FROM pg_roles WHERE rolname = current_user
+                """),
+                acting_as=SYSTEM,
+            )
+            db.engine.dispose()
+
+    assert [*role.values()] == ["taskapi", False, False, False, False]
 
 
 def test_no_secret_has_a_default():
