@@ -24,7 +24,7 @@ if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="taskapi-", dir=_MEMORY)
     atexit.register(_leave_no_files, os.environ["PROMETHEUS_MULTIPROC_DIR"], os.getpid())
 
-from taskapi import metrics
+from taskapi import auth_modes, metrics
 from taskapi.__main__ import CannotStart, prepare_database
 from taskapi.auth import external
 from taskapi.config import Settings, SettingsError
@@ -97,13 +97,14 @@ def on_starting(_server: Any) -> None:
     if settings.auth_mode == "path":
         sys.stderr.write(PATH_MODE_WARNING)
     try:
-        prepare_database(settings, may_wait=True)
+        prepare_database(settings, to_serve=True)
     except CannotStart as error:
         sys.exit(f"taskapi cannot start: {error}")
 
 
 def post_worker_init(worker: Any) -> None:
     """Let a new worker take its first request only when it knows whom to believe."""
+    auth_modes.keep(worker.wsgi)
     external.learn_keys(worker.wsgi)
 
 

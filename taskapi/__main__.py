@@ -14,7 +14,9 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
-from taskapi import create_app, embedded
+import structlog
+
+from taskapi import auth_modes, create_app, embedded
 from taskapi.config import VERSION, Settings, SettingsError
 from taskapi.database import prepare
 from taskapi.exceptions import DatabaseNotReady, DatabaseUnavailable
@@ -23,6 +25,8 @@ from taskapi.extensions import db
 _GUNICORN_CONFIG = Path(__file__).resolve().parent.parent / "gunicorn.conf.py"
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 -- to tell, not to bind
 _PATIENCE_SECONDS = 7  # Of the ten that Ctrl-C may take, the database needs up to three.
+
+log = structlog.get_logger()
 
 
 class CannotStart(Exception):
@@ -55,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _require_free_port(settings)
         with _database(settings, stop):
             if options.migrate_only and not stop.heard:
-                prepare_database(settings, may_wait=False)
+                prepare_database(settings, to_serve=False)
             return 0 if options.migrate_only or stop.heard else _serve(settings, stop)
     except SettingsError as error:
         _tell(f"taskapi cannot start, these settings are wrong:\n{error}")
@@ -128,17 +132,25 @@ def _database(settings: Settings, stop: StopSignal) -> Iterator[None]:
         yield
 
 
-def prepare_database(settings: Settings, *, may_wait: bool) -> None:
-    """Migrate and verify. Raises `CannotStart`, though not for an outage if that `may_wait`."""
+def prepare_database(settings: Settings, *, to_serve: bool) -> None:
+    """Migrate and verify, and `to_serve` take the database for the mode of the settings.
+
+    Raises `CannotStart`, though not for an outage where it is to serve afterwards.
+    """
     app = create_app(settings)
+    if to_serve:
+        auth_modes.claim_before_serving(app, may_wait=True)
     with app.app_context():
         try:
             prepare()
+            if to_serve:
+                for detail in auth_modes.describe_other_users(settings.auth_mode):
+                    log.warning("users_of_another_auth_mode", detail=detail)
         except DatabaseNotReady as error:
             raise CannotStart(str(error.__cause__).strip()) from error
         except DatabaseUnavailable as error:
             reason = str(error.__cause__).strip()
-            if not may_wait:
+            if not to_serve:
                 raise CannotStart(reason) from error
             _tell(
                 f"The database cannot be reached yet ({reason}). Until it can, requests for "

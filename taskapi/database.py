@@ -138,6 +138,11 @@ def prepare() -> None:
     _gate().enter()
 
 
+def prepare_anew() -> None:
+    """Prepare the database again before its next use, since something about it has changed."""
+    _gate().close()
+
+
 def execute(
     statement: ClauseElement,
     parameters: Mapping[str, Any] | None = None,
@@ -315,7 +320,7 @@ class _Gate:
             self._lock.release()
 
     def close(self) -> None:
-        """Prepare the database anew before the next statement: something about it has changed."""
+        """Let nothing through until the database has been prepared again."""
         self._is_open = False
 
     def is_stuck(self) -> bool:

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import make_url, text
 
 from taskapi import create_app
+from taskapi.auth_modes import claim_before_serving
 from taskapi.database import SYSTEM, execute, prepare
 from taskapi.embedded import programs
 from taskapi.exceptions import DatabaseNotReady
@@ -313,3 +314,21 @@ def holding_the_server_that_has_prepared(dsn):
             if not count:
                 connection.rollback()
         yield
+
+
+def test_one_mode_at_a_time_serves_also_through_the_pooler(pooled, pooled_app):
+    by_path = create_app(
+        make_settings(database_url=pooled[1], prepare_statements=False, auth_mode="path")
+    )
+    claim_before_serving(pooled_app, may_wait=False)
+    claim_before_serving(by_path, may_wait=False)
+    assert pooled_app.test_client().get("/health").status_code == 200
+
+    assert by_path.test_client().get("/health").status_code == 503
+
+    with pooled_app.app_context():
+        lapse = "UPDATE auth_mode_lease SET renewed_at = renewed_at - interval '1 minute'"
+        execute(text(lapse), acting_as=SYSTEM)
+    assert by_path.test_client().get("/health").status_code == 200
+    with by_path.app_context():
+        db.engine.dispose()

@@ -16,6 +16,7 @@ from limits.errors import StorageError
 from limits.storage import storage_from_string
 from sqlalchemy import text
 
+from taskapi import auth_modes
 from taskapi.auth.keys import fetch_keys
 from taskapi.cli import running_database
 from taskapi.config import Settings
@@ -67,6 +68,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         _durability,
         _migrations,
         _isolation,
+        _auth_mode,
         _clock,
         _connections,
         _pooler,
@@ -128,6 +130,18 @@ def _isolation(_settings: Settings) -> Iterator[Finding]:
         yield Finding("isolation", False, f"{'; '.join(leaks)}. Run the migrations again.")
     else:
         yield Finding("isolation", True, "row-level security keeps users apart on every table.")
+
+
+def _auth_mode(settings: Settings) -> Iterator[Finding]:
+    mode, lease = settings.auth_mode, auth_modes.look()
+    if lease and lease.is_live and lease.auth_mode != mode:
+        detail = auth_modes.describe_conflict(lease.auth_mode, mode)
+        yield Finding("auth mode", False, detail)
+    others = list(auth_modes.describe_other_users(mode))
+    for detail in others:
+        yield Finding("auth mode", None, detail)
+    if not others:
+        yield Finding("auth mode", True, f"all users are of AUTH_MODE={mode}.")
 
 
 def _clock(_settings: Settings) -> Iterator[Finding]:
