@@ -21,6 +21,7 @@ async function request(path, { token = TOKEN, url = api, ...options } = {}) {
     const error = new Error((await response.json()).detail);
     throw Object.assign(error, { status: response.status });
   }
+  assert.equal(response.status, { POST: 201, DELETE: 204 }[options.method] ?? 200);
   return response.status === 204 ? null : response.json();
 }
 
@@ -46,6 +47,11 @@ assert.equal(first.title, "Buy milk");
 assert.equal(first.description, "Oat 🥛");
 assert.equal(first.completed, false);
 assert.equal(first.user_id, USER_ID);
+assert.match(first.id, /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
+for (const time of [first.created_at, first.updated_at]) {
+  assert.match(time, /^\d{4}-\d\d-\d\dT.*(Z|\+00:00)$/, "a time in UTC");
+  assert.ok(!Number.isNaN(Date.parse(time)));
+}
 const second = await send("POST", "", { title: "x".repeat(500) });
 assert.equal(second.description, null);
 assert.deepEqual(await request(""), [second, first], "the newest is the first");
