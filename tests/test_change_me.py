@@ -17,7 +17,7 @@ def test_the_address_changes_with_the_password_and_is_what_one_logs_in_with(clie
     response = alice.patch("/auth/me", {"email": " New@Example.com", "password": PASSWORD})
 
     assert response.status_code == 200
-    assert response.json["email"] == "new@example.com"
+    assert response.json["email"] == "New@Example.com"
     for email, status in (("new@example.com", 200), ("alice@example.com", 401)):
         body = {"email": email, "password": PASSWORD}
         assert client.post("/auth/login", json=body).status_code == status

@@ -49,7 +49,7 @@ def test_who_was_brought_logs_in_with_their_old_password_and_has_a_new_hash(
     assert run.stdout == "1 imported, 0 there already, 0 refused.\n"
     login = client.post("/auth/login", json={"email": "ada@example.com", "password": PASSWORD})
     assert login.status_code == 200
-    assert (login.json["user"]["email"], login.json["user"]["name"]) == ("ada@example.com", "Ada")
+    assert (login.json["user"]["email"], login.json["user"]["name"]) == ("Ada@Example.com", "Ada")
     [row] = sql("SELECT password_hash FROM users")
     assert row["password_hash"].startswith("$argon2id$v=19$m=19456,t=2,p=1$")
     headers = bearer(login.json["access_token"])
@@ -135,7 +135,7 @@ def test_a_bad_line_is_reported_with_its_number_and_stops_nothing(bring, sql):
     assert [line.partition(":")[0] for line in reported] == [
         f"line {number}" for number in (2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13)
     ]
-    assert "/email: This is not an e-mail address." in reported[1]
+    assert "/email: This is not an e-mail address; write it as" in reported[1]
     assert "/password_hash: This field is required." in reported[2]
     emails = {row["email"] for row in sql("SELECT email FROM users")}
     assert emails == {"one@example.com", "seven@example.com"}

@@ -17,7 +17,10 @@ def details(response):
     ("body", "detail"),
     [
         ({**ACCOUNT, "password": "short"}, "The password has 5 characters; at least 8 are needed."),
-        ({**ACCOUNT, "email": "ada"}, "The email is not an e-mail address."),
+        (
+            {**ACCOUNT, "email": "ada"},
+            "The email is not an e-mail address; write it as name@example.com.",
+        ),
         ({"email": "ada@example.com"}, "The password is required."),
         ({**ACCOUNT, "age": 7}, "There is no field age here; there are: email, name, password."),
     ],

@@ -8,8 +8,8 @@ from typing import Any
 import structlog
 from sqlalchemy import ColumnElement, delete, func, select, update
 
-from taskapi.auth.models import LoginAttempts, Session, User
-from taskapi.auth.schemas import normalise_email
+from taskapi.auth import accounts
+from taskapi.auth.models import PROFILE, LoginAttempts, Session, User
 from taskapi.auth.sessions import IS_OPEN
 from taskapi.database import SYSTEM, Row, execute, transaction
 from taskapi.exceptions import UserNotFound
@@ -26,7 +26,7 @@ def list_accounts() -> Iterator[Row]:
     while True:
         page = execute(
             select(
-                *(User.id, User.email, User.name, User.created_at, User.disabled_at),
+                *(*PROFILE, User.disabled_at),
                 sessions.label("sessions"),
             )
             .where(User.id > last)
@@ -40,12 +40,12 @@ def list_accounts() -> Iterator[Row]:
         last = page[-1]["id"]
 
 
-def find_account(email: str) -> str:
-    """Return the id of an account. Raises `UserNotFound`."""
-    found = execute(select(User.id).where(User.email == normalise_email(email)), acting_as=SYSTEM)
-    if not found:
+def find_account(email: str) -> Row:
+    """Return the id and the stored address of an account. Raises `UserNotFound`."""
+    account = accounts.find_account(email)
+    if account is None:
         raise UserNotFound
-    return str(found[0]["id"])
+    return account
 
 
 def disable_account(email: str) -> None:
@@ -63,7 +63,7 @@ def enable_account(email: str) -> None:
 
 def list_sessions(email: str) -> list[Row]:
     """Return the open sessions of an account, the last used first. Raises `UserNotFound`."""
-    user_id = find_account(email)
+    user_id = find_account(email)["id"]
     return execute(
         select(
             Session.id, Session.device, Session.address, Session.created_at, Session.last_used_at
@@ -81,7 +81,7 @@ def end_sessions(*, email: str | None = None, session_id: str | None = None) -> 
     """
     which: list[ColumnElement[bool]] = []
     if email is not None:
-        which.append(Session.user_id == find_account(email))
+        which.append(Session.user_id == find_account(email)["id"])
     if session_id is not None:
         which.append(Session.id == session_id)
     ended = _end(*which)
@@ -108,7 +108,7 @@ def _forget(table: Any, key: Any, is_old: ColumnElement[bool], count: int) -> in
 
 
 def _set(email: str, **values: Any) -> str:
-    statement = update(User).where(User.email == normalise_email(email)).values(**values)
+    statement = update(User).where(User.id == find_account(email)["id"]).values(**values)
     changed = execute(statement.returning(User.id), acting_as=SYSTEM)
     if not changed:
         raise UserNotFound

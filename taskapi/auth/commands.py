@@ -13,7 +13,7 @@ from flask import Flask
 from flask.cli import AppGroup
 
 from taskapi.auth import administration, service, throttle
-from taskapi.auth.schemas import ImportedAccount, Registration, normalise_email
+from taskapi.auth.schemas import ImportedAccount, Registration
 from taskapi.cli import running_database
 from taskapi.exceptions import ValidationFailed
 from taskapi.operations import load
@@ -153,8 +153,7 @@ def import_users(file: IO[bytes]) -> None:
 def unlock(email: str) -> None:
     """Let EMAIL try to log in again after too many failures."""
     with running_database():
-        administration.find_account(email)
-        throttle.unlock(normalise_email(email))
+        throttle.unlock(administration.find_account(email)["email"])
     click.echo("Done.")
 
 

@@ -29,14 +29,16 @@ ADDRESS_LENGTH = 45  # An IPv6 address with an IPv4 address inside.
 class User(Base):
     """Somebody who owns tasks.
 
-    `change_seq` numbers the changes of all that they own; `feed_floor` is the number up to
-    which it is no longer known what was deleted.
+    `email` is the canonical form that is compared, `display_email` what was typed; it is NULL
+    where an older release wrote the address. `change_seq` numbers the changes of all that they
+    own; `feed_floor` is the number up to which it is no longer known what was deleted.
     """
 
     __tablename__ = "users"
 
     id: Mapped[str] = mapped_column(String(USER_ID_LENGTH), primary_key=True)
     email: Mapped[str | None] = mapped_column(String(EMAIL_LENGTH), unique=True)
+    display_email: Mapped[str | None] = mapped_column(String(EMAIL_LENGTH))
     name: Mapped[str | None] = mapped_column(String(NAME_LENGTH))
     password_hash: Mapped[str | None] = mapped_column(Text)
     change_seq: Mapped[int] = mapped_column(BigInteger, server_default="0")
@@ -47,7 +49,12 @@ class User(Base):
     __table_args__ = (CheckConstraint("id <> ''", name="id_not_empty"),)
 
 
-PROFILE = (User.id, User.email, User.name, User.created_at)
+PROFILE = (
+    User.id,
+    func.coalesce(User.display_email, User.email).label("email"),
+    User.name,
+    User.created_at,
+)
 """What an account shows of itself."""
 
 

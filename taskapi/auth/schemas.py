@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields
-from marshmallow.validate import Email as EmailSyntax
+from marshmallow import Schema, fields
 
 from taskapi.auth import passwords
+from taskapi.auth.addresses import AddressRefused, canonicalise
 from taskapi.auth.models import EMAIL_LENGTH, NAME_LENGTH, USER_ID_LENGTH
 from taskapi.fields import Boolean, Input, Text
 
@@ -19,29 +18,28 @@ _EXAMPLE_PASSWORD = "correct horse battery"  # noqa: S105 -- in the document
 
 
 class Email(Text):
-    """An e-mail address, in the one form in which two spellings of it are the same."""
+    """An e-mail address as it was typed, which has a canonical form."""
 
-    default_error_messages = {"not_an_email": "This is not an e-mail address."}
+    default_error_messages = {
+        "not_an_email": "This is not an e-mail address; write it as name@example.com.",
+        "invisible_character": "This contains the invisible character {character}; "
+        "type the address anew without it.",
+    }
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(EMAIL_LENGTH, trim=True, **kwargs)
         self.metadata = {**self.metadata, "format": "email"}
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
-        address = normalise_email(super()._deserialize(value, *args, **kwargs) or "")
+        address = super()._deserialize(value, *args, **kwargs) or ""
         try:
-            EmailSyntax()(address)
-        except ValidationError:
-            raise self.make_error("not_an_email") from None
+            canonical = canonicalise(address)
+        except AddressRefused as error:
+            raise self.make_error(error.code, **error.details) from None
         # Normalising may lengthen: the column holds what comes out.
-        if len(address) > EMAIL_LENGTH:
-            raise self.make_error("too_long", length=len(address), longest=EMAIL_LENGTH)
+        if len(canonical) > EMAIL_LENGTH:
+            raise self.make_error("too_long", length=len(canonical), longest=EMAIL_LENGTH)
         return address
-
-
-def normalise_email(address: str) -> str:
-    """Return the form that is stored and compared: compatibility forms folded, no case."""
-    return unicodedata.normalize("NFKC", address.strip()).casefold()
 
 
 class NewPassword(Text):

@@ -11,9 +11,9 @@ from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from uuid_utils import uuid7
 
-from taskapi.auth import passwords, tokens
+from taskapi.auth import accounts, addresses, passwords, tokens
 from taskapi.auth.models import PROFILE, Session, User
-from taskapi.auth.sessions import IS_OPEN, Client, authenticate, open_session
+from taskapi.auth.sessions import IS_OPEN, Client, authenticate, confirm_password, open_session
 from taskapi.database import SYSTEM, Actor, Row, execute, transaction
 from taskapi.exceptions import (
     CredentialsInvalid,
@@ -52,9 +52,9 @@ def _find_registration(
     client: Client, keyed: Keyed, email: str, password: str
 ) -> tokens.Grant | None:
     """Find what registering granted before, for whom the password shows to be the same."""
-    owners = execute(select(User.id).where(User.email == email), acting_as=SYSTEM)
+    owner = accounts.find_account(email)
     with keyed.transaction(acting_as=SYSTEM):
-        opened = keyed.find(owners[0]["id"]) if owners else None
+        opened = keyed.find(owner["id"]) if owner else None
     if opened is None:
         return None
     try:
@@ -72,9 +72,12 @@ def create_account(email: str, password: str, name: str | None) -> Row:
 
 
 def _add_account(email: str, password_hash: str, name: str | None) -> Row:
+    if accounts.find_older_accounts([email]):
+        raise EmailTaken
+    address = addresses.stored_values(email)
     added = execute(
         insert(User)
-        .values(id=str(uuid7()), email=email, name=name, password_hash=password_hash)
+        .values(id=str(uuid7()), **address, name=name, password_hash=password_hash)
         .on_conflict_do_nothing(index_elements=[User.email])
         .returning(*PROFILE),
         acting_as=SYSTEM,
@@ -101,7 +104,13 @@ def change_profile(
     """
     if not changes:
         return get_profile(actor)
+    fields = sorted(changes)
     mine = _confirm(actor, client, password or "") if "email" in changes else _mine(actor)
+    if "email" in changes:
+        older = accounts.find_older_accounts([changes["email"]])
+        if any(account["id"] != actor.user_id for account in older):
+            raise EmailTaken
+        changes |= addresses.stored_values(changes["email"])
     try:
         changed = execute(
             update(User).where(*mine).values(**changes).returning(*PROFILE), acting_as=SYSTEM
@@ -110,7 +119,7 @@ def change_profile(
         raise EmailTaken from None
     if not changed:
         raise SessionEnded
-    log.info("profile_changed", user_id=actor.user_id, fields=sorted(changes))
+    log.info("profile_changed", user_id=actor.user_id, fields=fields)
     return changed[0]
 
 
@@ -162,9 +171,17 @@ def delete_account(actor: Actor, client: Client, password: str) -> None:
     log.info("account_deleted", user_id=actor.user_id)
 
 
-def import_accounts(accounts: Sequence[dict[str, Any]]) -> int:
+def import_accounts(imported: Sequence[dict[str, Any]]) -> int:
     """Add accounts with the hashes they had elsewhere; return how many were not here yet."""
-    rows = [{"id": str(uuid7()), **account} for account in accounts]
+    older = accounts.find_older_accounts([account["email"] for account in imported])
+    stored = {account["email"] for account in older}
+    rows = [
+        {"id": str(uuid7()), **account, **addresses.stored_values(account["email"])}
+        for account in imported
+        if stored.isdisjoint(addresses.former_forms(account["email"]))
+    ]
+    if not rows:
+        return 0
     added = execute(
         insert(User)
         .values(rows)
@@ -189,9 +206,9 @@ def _confirm(actor: Actor, client: Client, password: str) -> tuple[ColumnElement
     Who changes the password at this moment has the last word: then they are not met. Raises
     `PasswordWrong`, `TooManyAttempts`.
     """
-    profile = get_profile(actor)
+    get_profile(actor)  # The session comes first: no attempt is counted where it has ended.
     try:
-        user = authenticate(client, profile["email"], password, is_known=True)
+        user = confirm_password(client, actor.user_id, password)
     except CredentialsInvalid:
         raise PasswordWrong from None
     return *_mine(actor), User.password_hash == user["password_hash"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -11,9 +12,9 @@ from sqlalchemy import ColumnElement, case, cast, false, func, insert, null, sel
 from sqlalchemy.dialects.postgresql import INET
 from uuid_utils import uuid7
 
-from taskapi.auth import passwords, throttle, tokens
+from taskapi.auth import accounts, passwords, throttle, tokens
+from taskapi.auth.addresses import canonicalise_leniently
 from taskapi.auth.models import PROFILE, Session, User
-from taskapi.auth.schemas import normalise_email
 from taskapi.database import SYSTEM, Actor, Row, execute, transaction
 from taskapi.exceptions import (
     AccountDisabled,
@@ -67,41 +68,63 @@ def log_in(client: Client, keyed: Keyed, email: str, password: str) -> dict[str,
     return tokens.sign_pair(granted)
 
 
-def authenticate(client: Client, email: str, password: str, *, is_known: bool = False) -> Row:
+def authenticate(client: Client, email: str, password: str) -> Row:
     """Return the profile and the password hash of whom address and password belong to.
 
-    `is_known` says that it is the owner's own session which asks. Raises
-    `CredentialsInvalid`, `TooManyAttempts`, `Busy`.
+    Raises `CredentialsInvalid`, `TooManyAttempts`, `Busy`.
     """
-    email = normalise_email(email)
-    user, was_here = _look_up(client, email)
-    counted_at = throttle.admit(email, client.address, is_known=is_known or was_here)
-    old_hash = user["password_hash"]
-    try:
-        matches, new_hash = passwords.verify_password(password, old_hash)
-    except Busy:
-        throttle.take_back(email, client.address, counted_at)
-        raise
-    if not matches:
-        log.warning("login_failed", user_id=user["id"])
-        logins.labels("failed").inc()
-        raise CredentialsInvalid
-    throttle.forgive(email, client.address, counted_at)
-    if new_hash:
-        _renew_hash(user, new_hash, password)
+    account = _look_up(client, lambda query: accounts.with_address(query, email))
+    stored = account.get("stored_email") or canonicalise_leniently(email)
+    user = _verify(client, account, stored, password)
+    if accounts.renew_address(user["id"], stored, email):
+        user["email"] = email
     return user
 
 
-def _look_up(client: Client, email: str) -> tuple[Row, bool]:
+def confirm_password(client: Client, user_id: str, password: str) -> Row:
+    """Do the same for the session of an account, whose owner need not say the address.
+
+    Raises `CredentialsInvalid`, `TooManyAttempts`, `Busy`.
+    """
+    account = _look_up(client, lambda query: query.where(User.id == user_id))
+    account["was_here"] = True
+    return _verify(client, account, account.get("stored_email") or "", password)
+
+
+def _verify(client: Client, account: Row, stored_email: str, password: str) -> Row:
+    """Return the account if the password is its own; attempts are counted by `stored_email`."""
+    is_known = account.pop("was_here")
+    counted_at = throttle.admit(stored_email, client.address, is_known=is_known)
+    account.pop("stored_email", None)
+    old_hash = account["password_hash"]
+    try:
+        matches, new_hash = passwords.verify_password(password, old_hash)
+    except Busy:
+        throttle.take_back(stored_email, client.address, counted_at)
+        raise
+    if not matches:
+        log.warning("login_failed", user_id=account["id"])
+        logins.labels("failed").inc()
+        raise CredentialsInvalid
+    throttle.forgive(stored_email, client.address, counted_at)
+    if new_hash:
+        _renew_hash(account, new_hash, password)
+    return account
+
+
+def _look_up(client: Client, restrict: Callable[[accounts.Accounts], accounts.Accounts]) -> Row:
     """Return the account, or nobody's, and whether it was used from this address before."""
     called_from_here = select(Session.id).where(
         Session.user_id == User.id, _is_of_network(client.address)
     )
-    statement = select(*PROFILE, User.password_hash, called_from_here.exists().label("was_here"))
-    found = execute(statement.where(User.email == email), acting_as=SYSTEM)
-    if not found:
-        return {"id": None, "password_hash": None}, False
-    return found[0], found[0].pop("was_here")
+    statement = select(
+        *PROFILE,
+        User.email.label("stored_email"),
+        User.password_hash,
+        called_from_here.exists().label("was_here"),
+    )
+    found = execute(restrict(statement), acting_as=SYSTEM)
+    return found[0] if found else {"id": None, "password_hash": None, "was_here": False}
 
 
 def _is_of_network(address: str) -> ColumnElement[bool]:
