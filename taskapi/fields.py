@@ -6,12 +6,12 @@ marshmallow's fields take "5" for 5 and "yes" for true, which hides a client's m
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from marshmallow import RAISE, Schema, ValidationError, fields, pre_load, validates_schema
+from marshmallow import RAISE, Schema, ValidationError, fields, validates_schema
 
 from taskapi.exceptions import FieldError
 
@@ -237,12 +237,25 @@ class Input(Schema):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         names = (one.data_key or name for name, one in self.load_fields.items())
-        known = ", ".join(sorted(names)) or "none"
-        messages: dict[str, Any] = {
-            "type": Fault("wrong_type", "This must be a JSON object."),
-            "unknown": Fault("unknown", f"There is no such field here; there are: {known}."),
-        }
+        known = sorted(names)
+        listed = ", ".join(known) or "none"
+        self._accepted = frozenset([*known, *self.ignored])
+        self._unknown = Fault("unknown", f"There is no such field here; there are: {listed}.")
+        messages: dict[str, Any] = {"type": Fault("wrong_type", "This must be a JSON object.")}
         self.error_messages = messages
+
+    def find_unknown(self, data: Any) -> list[str]:
+        """Return the names that `data` has and may not have, in its order."""
+        if self.unknown != RAISE or not isinstance(data, Mapping):
+            return []
+        return [name for name in data if name not in self._accepted]
+
+    def refuse_unknown(self, names: Iterable[str], where: str) -> list[FieldError]:
+        """Make an error for each name; `where` is the JSON Pointer that they are below."""
+        return [
+            FieldError(f"{where}/{_escape(name)}", self._unknown.code, self._unknown.detail)
+            for name in names
+        ]
 
     @validates_schema
     def _require_dependent(self, data: Mapping[str, Any], **_kwargs: Any) -> None:
@@ -257,22 +270,20 @@ class Input(Schema):
             detail = f"Send exactly one of these fields: {', '.join(self.one_of)}."
             raise ValidationError([Fault("one_of", detail)])
 
-    @pre_load
-    def _drop_ignored(self, data: Any, **_kwargs: Any) -> Any:
-        if self.ignored and isinstance(data, Mapping):
-            return {name: value for name, value in data.items() if name not in self.ignored}
-        return data
-
 
 def field_errors(messages: Mapping[Any, Any], where: str) -> list[FieldError]:
     """Flatten marshmallow's nested messages; `where` is the JSON Pointer they are below."""
     errors = []
     for name, below in messages.items():
-        # "_schema" is marshmallow's name for the whole; RFC 6901 escapes ~ and /.
-        step = str(name).replace("~", "~0").replace("/", "~1")
-        pointer = where if name == "_schema" else f"{where}/{step}"
+        # "_schema" is marshmallow's name for the whole.
+        pointer = where if name == "_schema" else f"{where}/{_escape(str(name))}"
         if isinstance(below, Mapping):
             errors += field_errors(below, pointer)
         else:
             errors += [FieldError(pointer, fault.code, fault.detail) for fault in below]
     return errors
+
+
+def _escape(step: str) -> str:
+    """Write a step of a JSON Pointer (RFC 6901, 3)."""
+    return step.replace("~", "~0").replace("/", "~1")

@@ -12,17 +12,18 @@ from typing import Any, TypeVar
 
 import orjson
 from flask import request
-from marshmallow import EXCLUDE, RAISE, Schema, ValidationError
+from marshmallow import EXCLUDE, Schema, ValidationError
 from werkzeug.exceptions import ClientDisconnected, UnsupportedMediaType
 
 from taskapi.config import BODY_LIMIT
 from taskapi.exceptions import (
     MAX_ERRORS_PER_OBJECT,
     BodyEncoded,
+    FieldError,
     MalformedJSON,
     ValidationFailed,
 )
-from taskapi.fields import Fault, field_errors
+from taskapi.fields import Fault, Input, field_errors
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -129,8 +130,8 @@ def answers(
 
 def accepts(
     *,
-    body: Schema | None = None,
-    query: Schema | None = None,
+    body: Input | None = None,
+    query: Input | None = None,
     body_is_optional: bool = False,
     body_limit: int = BODY_LIMIT,
     example: Any = None,
@@ -196,7 +197,7 @@ def redeclare(
     return new  # type: ignore[no-any-return]
 
 
-def _refuse_repeated(query: Schema) -> None:
+def _refuse_repeated(query: Input) -> None:
     # Of two values one would silently not count; of what is ignored none does.
     faults = {
         name: [Fault("repeated", f"This came {len(values)} times; send it once.")]
@@ -232,29 +233,22 @@ def _parse_body() -> Any:
 
 
 def load(
-    schema: Schema, data: Mapping[str, Any], where: str = "", limit: int = MAX_ERRORS_PER_OBJECT
+    schema: Input, data: Mapping[str, Any], where: str = "", limit: int = MAX_ERRORS_PER_OBJECT
 ) -> Any:
     """Validate input; `where` is the JSON Pointer that it is below in a `ValidationFailed`.
 
-    Unknown members beyond `limit` are counted and not looked at.
+    Unknown members beyond `limit` errors are counted and not looked at.
     """
-    surplus = _surplus(schema, data, max(1, limit))
-    if surplus:
-        data = {name: value for name, value in data.items() if name not in surplus}
+    # marshmallow would report them in the order of a set, which differs between processes.
+    unknown = schema.find_unknown(data)
+    errors: list[FieldError] = []
     try:
-        return schema.load(data)
+        loaded = schema.load(data, unknown=EXCLUDE)
     except ValidationError as error:
         messages = error.normalized_messages()  # type: ignore[no-untyped-call]
-        raise ValidationFailed(field_errors(messages, where), len(surplus)) from None
-
-
-def _surplus(schema: Schema, data: Any, limit: int) -> set[str]:
-    """Return the unknown members beyond the first `limit`."""
-    if schema.unknown != RAISE or not isinstance(data, Mapping):
-        return set()
-    known = len(schema.load_fields) + len(getattr(schema, "ignored", ()))
-    if len(data) <= known + limit:
-        return set()
-    names = {field.data_key or name for name, field in schema.load_fields.items()}
-    names.update(getattr(schema, "ignored", ()))
-    return set([name for name in data if name not in names][limit:])
+        errors = field_errors(messages, where)
+    reported = unknown[: max(limit - len(errors), not errors)]
+    errors += schema.refuse_unknown(reported, where)
+    if errors:
+        raise ValidationFailed(errors, len(unknown) - len(reported))
+    return loaded

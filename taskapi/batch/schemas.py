@@ -66,7 +66,7 @@ class _Changing(_Closing):
     data = Coded(required=True)
 
 
-DATA: Final[Mapping[str, Schema]] = {
+DATA: Final[Mapping[str, Input]] = {
     "create": TaskInput(),
     "update": TaskInput(partial=True),
     "complete": Completion(),
@@ -74,7 +74,7 @@ DATA: Final[Mapping[str, Schema]] = {
     "delete": Input(),
 }
 _CLOSING: Final = _Closing()
-_OUTER: Final[dict[Any, Schema]] = {
+_OUTER: Final[dict[Any, Input]] = {
     "create": _Creating(),
     "update": _Changing(),
     "move": _Changing(),
@@ -112,7 +112,7 @@ _EXAMPLE: Final = [
 ]
 
 
-def _description(data: Mapping[str, Schema]) -> dict[str, Any]:
+def _description(data: Mapping[str, Input]) -> dict[str, Any]:
     named = {op: _named(component_name(schema)) for op, schema in data.items()}
     return {
         "type": "array",
@@ -139,7 +139,7 @@ class Operations(Coded):
         "wrong_length": "Send 1 to {most} operations; here are {length}.",
     }
 
-    def __init__(self, data: Mapping[str, Schema] = DATA, **kwargs: Any) -> None:
+    def __init__(self, data: Mapping[str, Input] = DATA, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.metadata = {**_description(data), **self.metadata}
         self.data = data
@@ -152,7 +152,7 @@ class Operations(Coded):
         return [_read(index, said, self.data) for index, said in enumerate(value)]
 
 
-def _read(index: int, said: Any, schemas: Mapping[str, Schema]) -> Operation | ValidationFailed:
+def _read(index: int, said: Any, schemas: Mapping[str, Input]) -> Operation | ValidationFailed:
     where = f"/operations/{index}"
     try:
         op = said.get("op") if isinstance(said, Mapping) else None

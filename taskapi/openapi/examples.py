@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from marshmallow import Schema
-
 from taskapi.auth.schemas import UserIdInPath
 from taskapi.errors import ErrorFormat, catalogue, problem_document
 from taskapi.examples import example_of
 from taskapi.exceptions import ValidationFailed
+from taskapi.fields import Input
 from taskapi.idempotency import Headers, is_repeatable
 from taskapi.operations import load
 from taskapi.tasks.schemas import Task
@@ -42,7 +41,7 @@ def example_of_problem(
 def refusal_of(view: Callable[..., Any], *, names_user: bool) -> dict[str, Any]:
     """Return what is said of input that a view refuses: an empty body, or an unknown field."""
     accepts = getattr(view, "accepts", {"body": None, "query": None})
-    bad: list[tuple[Schema, Mapping[str, Any], str]] = []
+    bad: list[tuple[Input, Mapping[str, Any], str]] = []
     if accepts["body"]:
         bad += [(accepts["body"], {}, ""), (accepts["body"], UNKNOWN_FIELD, "")]
     if accepts["query"]:
