@@ -127,6 +127,17 @@ def test_a_client_is_told_that_the_database_is_away(tmp_path, mode, contract):
     assert held == f"contract {contract.upper()} holds without its database"
 
 
+@pytest.mark.parametrize(
+    ("server", "error"), [("b", "uri_too_long"), ("c", "URI_TOO_LONG")], indirect=["server"]
+)
+def test_a_request_that_cannot_be_read_is_refused_as_the_contract_has_it(server: Server, error):
+    answer = requests.get(f"{server.url}/{'a' * 9000}", timeout=20)
+
+    assert (answer.status_code, answer.headers["Content-Type"]) == (414, "application/json")
+    assert answer.json()["error"] == error
+    assert answer.json()["detail"]
+
+
 def paths_of_lists(server: Server, owner: Owner) -> list[str]:
     paths = [f"/api/{owner.id}/tasks", "/tasks"]
     return paths[:1] if server.mode == "path" else paths

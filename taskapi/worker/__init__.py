@@ -18,7 +18,7 @@ from gunicorn.util import write_nonblock
 from gunicorn.workers.gthread import ThreadWorker
 from uuid_utils import uuid4
 
-from taskapi.errors import REFUSALS, problem_document
+from taskapi.errors import REFUSALS, format_of, problem_document
 
 _STATUSES: dict[type[Exception], int] = {
     LimitRequestLine: 414,
@@ -63,12 +63,13 @@ class PortableWorker(ThreadWorker):  # type: ignore[misc]
             client=address[0] if address else None,
             request_id=request_id,
         )
+        error_format = format_of(self.wsgi)
         document = problem_document(status, *REFUSALS[status], request_id)
-        body = orjson.dumps(document)
+        body = orjson.dumps(error_format.rewrite(document))
         head = (
             f"HTTP/1.1 {status} {document['title']}\r\n"
             "Connection: close\r\n"
-            "Content-Type: application/problem+json\r\n"
+            f"Content-Type: {error_format.media_type}\r\n"
             f"Content-Length: {len(body)}\r\n"
             "Cache-Control: no-store\r\n"
             "X-Content-Type-Options: nosniff\r\n"
