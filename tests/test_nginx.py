@@ -287,6 +287,32 @@ def test_a_method_that_nothing_takes_is_refused_like_one_that_the_url_does_not_t
     assert "Allow" not in nginx.ask("GET", "/nowhere").headers
 
 
+def test_addresses_of_one_network_of_ipv6_ask_as_one(tmp_path):
+    """The addresses come in a header, as by a proxy before it: loopback has no network."""
+    changes = {
+        "limit_conn clients 100;": "limit_conn clients 1; set_real_ip_from 127.0.0.1;"
+        " real_ip_header X-Real-IP;"
+    }
+    with nginx_before(tmp_path / "nobody.sock", tmp_path, changes) as nginx:
+
+        def status_of(address):
+            return nginx.ask("GET", "/tasks", headers={"X-Real-IP": address}).status
+
+        def begin(address):
+            head = "POST /tasks HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n"
+            waiting = nginx.dial()
+            waiting.sendall(f"{head}X-Real-IP: {address}\r\n\r\n".encode())
+            while status_of(address) != 429:  # Until its head has been read.
+                pass
+            return waiting
+
+        with begin("2001:db8:a0a:2::a"), begin("198.51.100.1"):
+            assert status_of("2001:db8:a0a:2:ffff::b") == 429
+            # There is nothing behind nginx: who gets through is told so.
+            assert status_of("2001:db8:a0a:3::a") == 503
+            assert status_of("198.51.100.2") == 503
+
+
 def test_one_address_may_ask_a_hundred_things_at_a_time(nginx, bearer):
     begun = b"POST /tasks HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"
     with ExitStack() as stack:
