@@ -176,9 +176,9 @@ class Time(Coded):
         "invalid": "This must be a time such as 2026-11-20T08:15:30Z.",
         "date_alone": "This is a date; say the time as well, as in {date}T00:00:00Z.",
         "no_offset": "This has no offset from UTC; add Z, or +01:00 (in a URL %2B01:00).",
-        "unescaped_plus": "The sign of the offset is a space here, as which a URL reads a +; "
-        "write %2B for it in a URL, as in {escaped}.",
-        "leap_second": "Leap seconds are not kept; send the second before it, as in {before}.",
+        "unescaped_plus": "This has a space for the sign of its offset, as which a URL reads a +; "
+        "write %2B for it, as in {escaped}.",
+        "leap_second": "This is a leap second; send the second before it, as in {before}.",
     }
 
     def __init__(self, **kwargs: Any) -> None:
