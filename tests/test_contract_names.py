@@ -78,6 +78,19 @@ def test_every_answer_about_tasks_has_the_contracts_names(alice, contract):
         assert set(task) == names_of(contract)
 
 
+def test_what_was_read_may_be_sent_back(alice, contract):
+    task = create(alice, contract)
+
+    written = alice.put(f"/tasks/{task['id']}", task)
+    patched = alice.patch(f"/tasks/{task['id']}", task)
+    copied = alice.post("/tasks", task)
+
+    assert (written.status_code, patched.status_code, copied.status_code) == (200, 200, 201)
+    for answer in (written, patched, copied):
+        assert answer.json[TITLE[contract]] == task[TITLE[contract]]
+        assert answer.json[COMPLETED[contract]] is False
+
+
 def test_deleted_tasks_have_the_contracts_names(alice, contract):
     alice.delete(f"/tasks/{create(alice, contract)['id']}")
 

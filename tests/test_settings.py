@@ -195,11 +195,12 @@ def test_every_setting_is_explained_in_the_example():
     assert {name for name in read if f"`{name}`" not in readme} == set()
 
 
-def test_the_example_as_it_stands_gives_the_defaults(read, tmp_path):
+@pytest.mark.parametrize("variables", [{}, {"CONTRACT": "b"}])
+def test_the_example_as_it_stands_gives_the_defaults(read, tmp_path, variables):
     from dataclasses import asdict
     from pathlib import Path
 
-    defaults = asdict(read())
+    defaults = asdict(read(**variables))
     example = (Path(__file__).parent.parent / ".env.example").read_text()
     (tmp_path / ".env").write_text(example)
 

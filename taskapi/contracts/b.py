@@ -27,9 +27,6 @@ from taskapi.tasks.models import LONGEST_DESCRIPTION
 from taskapi.tasks.schemas import INT32
 from taskapi.transfer import schemas as transfer
 
-ACCESS_TOKEN_LIFETIME = 24 * 3600
-"""Seconds, unless the setting says otherwise."""
-
 _INDEX = "ix_tasks_id"
 
 
