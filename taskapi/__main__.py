@@ -18,6 +18,7 @@ import structlog
 
 from taskapi import auth_modes, create_app, embedded
 from taskapi.config import VERSION, Settings, SettingsError
+from taskapi.connections import explain
 from taskapi.database import prepare
 from taskapi.exceptions import DatabaseNotReady, DatabaseUnavailable
 from taskapi.extensions import db
@@ -147,9 +148,9 @@ def prepare_database(settings: Settings, *, to_serve: bool) -> None:
                 for detail in auth_modes.describe_other_users(settings.auth_mode):
                     log.warning("users_of_another_auth_mode", detail=detail)
         except DatabaseNotReady as error:
-            raise CannotStart(str(error.__cause__).strip()) from error
+            raise CannotStart(explain(error.__cause__ or error)) from error
         except DatabaseUnavailable as error:
-            reason = str(error.__cause__).strip()
+            reason = explain(error.__cause__ or error)
             if not to_serve:
                 raise CannotStart(reason) from error
             _tell(

@@ -10,6 +10,7 @@ from flask import Flask, current_app
 
 from taskapi import embedded
 from taskapi.config import Settings
+from taskapi.connections import explain
 from taskapi.exceptions import TaskapiError
 
 
@@ -29,4 +30,4 @@ def running_database() -> Iterator[None]:
         with running:
             yield
     except (embedded.EmbeddedPostgresError, TaskapiError) as error:
-        raise click.ClickException(str(error.__cause__ or error).strip()) from error
+        raise click.ClickException(explain(error.__cause__ or error)) from error

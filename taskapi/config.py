@@ -16,18 +16,17 @@ from environs import Env, EnvValidationError
 from marshmallow.validate import Length, OneOf, Range
 
 from taskapi import embedded
+from taskapi.database_url import engine_url, is_database_url
 from taskapi.validators import (
     HOW_TO_MAKE_ONE,
     is_host,
     is_long_enough,
     is_loopback,
-    is_postgresql_url,
     is_rate,
     is_redis_url,
     is_web_url,
     parse_origins,
     parse_secrets,
-    with_driver,
 )
 
 VERSION = "0.1.0"
@@ -118,7 +117,7 @@ class Settings:
             env.read_env(env_file, recurse=False)
         except (OSError, ValueError) as error:
             raise SettingsError({env_file: [f"cannot be read ({error})."]}) from None
-        database_url = env.str("DATABASE_URL", "", validate=is_postgresql_url)
+        database_url = env.str("DATABASE_URL", "", validate=is_database_url)
         embedded_dir = Path(env.str("EMBEDDED_POSTGRES_DIR", "var/postgres")).resolve()
         # None where it is refused, which env.seal() reports.
         jwt_secret_keys: tuple[str, ...] = tuple(env.secrets("JWT_SECRET_KEY", "") or ())
@@ -201,7 +200,7 @@ class Settings:
         if database_url:
             return cls(
                 **values,
-                database_url=with_driver(database_url),
+                database_url=engine_url(database_url),
                 embedded_postgres_dir=None,
                 jwt_secret_keys=jwt_secret_keys,
             )

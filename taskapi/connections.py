@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import threading
 import time
@@ -18,12 +19,14 @@ from psycopg2.extensions import (
     new_type,
     register_type,
 )
+from sqlalchemy import make_url
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from taskapi.config import Settings
 from taskapi.statements import PreparedStatements
 
+_QUOTED: Final = re.compile(r'^(connection to server .*? failed: )?(.*?)".*"', re.MULTILINE)
 GRACE: Final = 1.0  # seconds beyond the time limit in which the server itself gives up
 
 
@@ -91,13 +94,11 @@ class Watchdog:
                 line.shutdown(SHUT_RDWR)
 
 
-CONNECT_ARGS: Final = {
+_DEFAULTS: Final = {
     "application_name": "taskapi",
-    "client_encoding": "utf8",
     "connect_timeout": 2,
     "keepalives_idle": 30,
     "tcp_user_timeout": 10_000,
-    "connection_factory": Connection,
 }
 
 OVERRULED: Final = {
@@ -107,6 +108,24 @@ OVERRULED: Final = {
     "array_nulls": "on",
 }
 """Settings that statements rely on, whatever the server, the database or the role has."""
+
+
+def connect_args(url: str) -> dict[str, Any]:
+    """Return what is said to libpq beside the URL, which wins but for the encoding."""
+    said = make_url(url).query
+    chosen = {name: value for name, value in _DEFAULTS.items() if name not in said}
+    return {**chosen, "client_encoding": "utf8", "connection_factory": Connection}
+
+
+def explain(error: BaseException) -> str:
+    """Return what an error says, for the operator.
+
+    Of a failed connection nothing is repeated that it quotes but the server's address: whatever
+    was mistyped, a part of the password may stand in the place of the user or the database.
+    """
+    said = str(error).strip()
+    is_about_connection = isinstance(error, psycopg2.Error) and error.pgcode is None
+    return _QUOTED.sub(r'\1\2"…"', said) if is_about_connection else said
 
 
 def set_up(settings: Settings, watchdog: Watchdog, connection: Connection, _record: object) -> None:

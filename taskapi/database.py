@@ -30,11 +30,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from taskapi.config import Settings
 from taskapi.connections import (
-    CONNECT_ARGS,
     GRACE,
     Cursor,
     Watchdog,
+    connect_args,
     discard_unless_idle,
+    explain,
     replace_if_dead,
     set_up,
 )
@@ -116,7 +117,7 @@ def init_app(app: Flask, settings: Settings, prepare: Callable[[Engine], None]) 
         "max_overflow": 0,
         "pool_timeout": settings.pool_timeout,
         "pool_reset_on_return": None,  # What is not idle is discarded.
-        "connect_args": CONNECT_ARGS,
+        "connect_args": connect_args(settings.database_url),
     }
     db.init_app(app)
     with app.app_context():
@@ -280,7 +281,7 @@ def _translate(error: psycopg2.Error) -> NoReturn:
         log.warning(
             "database_unavailable",
             sqlstate=error.pgcode,
-            reason=str(error).strip() if lost else type(error).__name__,
+            reason=explain(error) if lost else type(error).__name__,
         )
         raise DatabaseUnavailable from error
     raise error

@@ -15,6 +15,7 @@ from psycopg2 import Error
 from psycopg2.errors import InsufficientPrivilege
 from sqlalchemy import Engine, text
 
+from taskapi.connections import explain
 from taskapi.database import ROLE, SYSTEM
 from taskapi.exceptions import DatabaseNotReady
 from taskapi.readiness import find_misfits
@@ -86,7 +87,7 @@ def prepare(engine: Engine) -> None:
         cause: Exception = error
         if isinstance(error, InsufficientPrivilege):
             cause = PermissionError(f"{str(error).strip()}\n{_OWNERSHIP}")
-        log.error("database_not_fit", reason=str(cause).strip())
+        log.error("database_not_fit", reason=explain(cause))
         raise DatabaseNotReady from cause
 
 

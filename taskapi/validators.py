@@ -7,14 +7,9 @@ import re
 from urllib.parse import urlsplit
 
 import idna
-import psycopg2
 from limits import parse
 from marshmallow import ValidationError
-from psycopg2.extensions import parse_dsn
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
-_DRIVER = "postgresql+psycopg2"
 _SHORTEST_SECRET = 32  # bytes: an HS256 key shorter than its digest weakens it (RFC 7518, 3.2).
 _ORIGIN_PORTS = {"http": 80, "https": 443, "capacitor": None, "tauri": None}
 """Schemes of pages that browsers and web views name as an origin, with their default ports."""
@@ -29,27 +24,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost"
-
-
-def with_driver(url: str) -> str:
-    """Name the driver that is installed."""
-    # SQLAlchemy takes a bare postgresql:// for psycopg 3, and postgres:// for nothing.
-    return re.sub(r"^postgres(ql)?(\+psycopg2)?://", f"{_DRIVER}://", url)
-
-
-def is_postgresql_url(value: str) -> None:
-    """Accept what psycopg2 connects to, and nothing."""
-    try:
-        driver = make_url(with_driver(value)).drivername if value else _DRIVER
-        # libpq itself says whether it knows each option.
-        parse_dsn(with_driver(value).replace(_DRIVER, "postgresql", 1))
-    except (ArgumentError, ValueError, psycopg2.Error):
-        driver = None
-    if driver != _DRIVER:
-        # The value itself is not repeated: it may hold a password.
-        raise ValidationError(
-            "is not a PostgreSQL URL; write it as postgresql://user:password@host:5432/database."
-        )
 
 
 def is_web_url(value: str) -> None:

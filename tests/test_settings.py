@@ -120,7 +120,7 @@ def test_the_usual_spellings_of_a_database_url_are_understood(read, scheme):
         (
             {"DATABASE_URL": f"{URL}?colour=red", "JWT_SECRET_KEY": SECRET},
             "DATABASE_URL",
-            "postgresql://",
+            "an option, number 1,",
         ),
         ({"DATABASE_URL": "tasks", "JWT_SECRET_KEY": SECRET}, "DATABASE_URL", "postgresql://"),
         ({"DATABASE_URL": URL}, "JWT_SECRET_KEY", "required"),

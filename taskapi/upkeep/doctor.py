@@ -20,6 +20,7 @@ from taskapi import auth_modes
 from taskapi.auth.keys import fetch_keys
 from taskapi.cli import running_database
 from taskapi.config import Settings
+from taskapi.connections import explain
 from taskapi.database import SYSTEM, execute
 from taskapi.exceptions import TaskapiError
 from taskapi.extensions import db
@@ -80,7 +81,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         try:
             yield from check(settings)
         except TaskapiError as error:
-            yield Finding(check.__name__.strip("_"), False, str(error.__cause__ or error).strip())
+            yield Finding(check.__name__.strip("_"), False, explain(error.__cause__ or error))
             if check is _database:
                 return
 
