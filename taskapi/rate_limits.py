@@ -21,7 +21,7 @@ from limits.storage import storage_from_string
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from taskapi import metrics
-from taskapi.config import Settings
+from taskapi.config import BODY_LIMIT, Settings
 from taskapi.database import Actor
 from taskapi.exceptions import RateLimited
 from taskapi.operations import bucket_of
@@ -165,7 +165,9 @@ def _admit() -> None:
         else f"address {network_of(environ.get('REMOTE_ADDR', ''))}"
     )
     environ[_ACCOUNT] = account = _Account(bucket, whose)
-    _limiter().take(account)
+    # By size, before any of it is read. The largest file may cost the whole limit, and no more.
+    cost = max(1, math.ceil((request.content_length or 0) / BODY_LIMIT))
+    _limiter().take(account, min(cost, _limiter().limits[bucket].amount))
 
 
 def _give_back_and_tell(response: Response) -> Response:

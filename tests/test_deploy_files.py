@@ -164,7 +164,7 @@ def test_both_services_are_shut_in_alike():
         read_unit(f"{name}.service")["Service"] for name in ("taskapi", "taskapi-purge")
     )
     own = {"Type", "ExecStart", "ExecReload", "KillMode", "Restart", "RestartSec", "Nice"}
-    own |= {"TimeoutStartSec", "TimeoutStopSec", "LimitNOFILE"}
+    own |= {"TimeoutStartSec", "TimeoutStopSec", "LimitNOFILE", "MemoryMax", "OOMPolicy"}
 
     assert {k: v for k, v in service.items() if k not in own} == {
         k: v for k, v in purge.items() if k not in own
@@ -172,6 +172,20 @@ def test_both_services_are_shut_in_alike():
     assert service["DynamicUser"] == service["NoNewPrivileges"] == "yes"
     assert service["ProtectSystem"] == "strict"
     assert service["CapabilityBoundingSet"] == ""
+
+
+@pytest.mark.parametrize("name", ["taskapi.service", "taskapi-purge.service"])
+def test_a_unit_has_a_limit_of_memory(name):
+    assert read_unit(name)["Service"]["MemoryMax"] not in ("", "infinity")
+
+
+def test_a_worker_beyond_the_limit_of_memory_does_not_stop_the_service():
+    assert read_unit("taskapi.service")["Service"]["OOMPolicy"] == "continue"
+
+
+@pytest.mark.parametrize("name", COMPOSE["services"])
+def test_a_container_has_a_limit_of_memory(name):
+    assert COMPOSE["services"][name]["mem_limit"]
 
 
 def test_the_units_fit_gunicorn_and_nginx():
@@ -464,9 +478,11 @@ def test_no_secret_has_a_default():
     text = (DEPLOY / "compose.yaml").read_text()
     named = re.findall(r"\$\{(\w+)([^}]*)\}", text)
 
-    assert {name for name, _ in named} == {"POSTGRES_PASSWORD", "JWT_SECRET_KEY", "TASKAPI_PORT"}
+    free = {"TASKAPI_PORT", "TASKAPI_MEMORY"}
+
+    assert {name for name, _ in named} == {"POSTGRES_PASSWORD", "JWT_SECRET_KEY"} | free
     for name, rest in named:
-        assert name == "TASKAPI_PORT" or rest.startswith(":?")
+        assert name in free or rest.startswith(":?")
 
 
 def test_every_setting_that_is_named_is_one():

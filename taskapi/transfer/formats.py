@@ -11,9 +11,14 @@ from typing import Any, Final
 
 import orjson
 
-from taskapi.config import IMPORT_LIMIT
+from taskapi.config import BODY_LIMIT, IMPORT_LIMIT
 from taskapi.database import Row
 from taskapi.exceptions import FieldError, MalformedJSON, ValidationFailed
+from taskapi.operations import parse_json
+from taskapi.transfer.service import MOST
+
+TASK_LIMIT: Final = BODY_LIMIT
+"""How many bytes a task of a file may have: as many as when it is sent alone."""
 
 COLUMNS: Final = (
     *("id", "title", "description", "completed", "completed_at"),
@@ -24,6 +29,15 @@ _TEXTS: Final = ("title", "description")
 # space hides nothing: some take it away before they look.
 _FORMULA: Final = re.compile(r"'*(\s*[=+\-@＝＋－＠]|[\t\r\n])")
 _MARK: Final = "'"
+
+_BLANK: Final = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]{0,%d}" % TASK_LIMIT)
+_STRING: Final = rb'"(?:[^"\\]++|\\.)*+"'
+# What matters for the end of an element; an object or array of scalars is one token.
+_TOKEN: Final = re.compile(
+    rb'[\[{](?:[^"\[\]{}]++|%(string)b)*+[\]}]|%(string)b|["\[\]{},]' % {b"string": _STRING},
+    re.DOTALL,
+)
+_END_OF_ARRAY: Final = ord("]")
 
 csv.field_size_limit(IMPORT_LIMIT)  # A cell that is too long is one bad row, not the end.
 
@@ -46,47 +60,127 @@ def write_csv(batches: Iterable[list[Row]]) -> Iterator[bytes]:
 
 
 def read_json(body: bytes) -> Iterator[Any]:
-    """Read an array. Raises `MalformedJSON`, and `ValidationFailed` where it is something else."""
+    """Read an array, one task at a time.
+
+    Raises `MalformedJSON`, and `ValidationFailed` where it is something else or has a task that
+    is too long.
+    """
+    for number, (start, end) in enumerate(_elements(body), 1):
+        try:
+            yield parse_json(body[start:end])
+        except orjson.JSONDecodeError as error:
+            raise MalformedJSON(f"Task {number} is not JSON in UTF-8: {error}.") from None
+
+
+def _elements(body: bytes) -> Iterator[tuple[int, int]]:
+    """Find the elements of an array without parsing them.
+
+    Parsed at once, 16 MiB of `[[]],` are 0.6 GiB of lists, and the interpreter does nothing
+    else for 4 s.
+    """
+    end = _BLANK.match(body).end()  # type: ignore[union-attr]  # It matches nothing as well.
+    if body[end : end + 1] != b"[":
+        if not body[end : end + 1] or len(body) <= TASK_LIMIT:
+            _refuse_malformed(body[end:])
+        raise _refused("wrong_type", "This must be an array of tasks.")
+    number = 0
+    while body[end] != _END_OF_ARRAY:
+        start, number = end + 1, number + 1
+        end = _end_of_element(body, start, number)
+        if number > 1 or body[end] != _END_OF_ARRAY or body[start:end].strip():
+            yield start, end
+    if body[end + 1 :].strip(b" \t\r\n"):
+        raise MalformedJSON("There is more in the body than an array of tasks.")
+
+
+def _end_of_element(body: bytes, start: int, number: int) -> int:
+    """Return where the comma or bracket behind an element is."""
+    depth = 0
+    for token in _TOKEN.finditer(body, start, start + TASK_LIMIT):
+        if token.end() - token.start() > 1:
+            continue
+        match token[0]:
+            case b"[" | b"{":
+                depth += 1
+            case b"," | b"]" if not depth:
+                return token.start()
+            case b"]" | b"}":
+                depth -= 1
+            case b'"':
+                break
+    if start + TASK_LIMIT < len(body):
+        raise _refused("too_long", f"Task {number} is longer than {TASK_LIMIT} bytes; shorten it.")
+    raise MalformedJSON("The body is not JSON in UTF-8: its array does not end.")
+
+
+def _refuse_malformed(body: bytes) -> None:
     try:
-        tasks = orjson.loads(body.removeprefix(codecs.BOM_UTF8))
+        parse_json(body)
     except orjson.JSONDecodeError as error:
         raise MalformedJSON(f"The body is not JSON in UTF-8: {error}.") from None
-    if not isinstance(tasks, list):
-        raise _refused("wrong_type", "This must be an array of tasks.")
-    yield from tasks
 
 
 def read_json_lines(body: bytes) -> Iterator[Any]:
     """Read a value from each line; a line that is no JSON is a `ValidationFailed`."""
-    for line in body.removeprefix(codecs.BOM_UTF8).splitlines():
-        if line.strip():
-            try:
-                yield orjson.loads(line)
-            except orjson.JSONDecodeError as error:
-                yield _refused("malformed_json", f"This is not JSON in UTF-8: {error}.")
+    if body.count(b"\n") > 2 * MOST:
+        raise _refused("too_many", f"There are more than {2 * MOST} lines; send several files.")
+    for line in io.BytesIO(body.removeprefix(codecs.BOM_UTF8)):
+        if not line.strip():
+            continue
+        if len(line) > TASK_LIMIT:
+            yield _refused("too_long", f"This is longer than {TASK_LIMIT} bytes; shorten it.")
+            continue
+        try:
+            yield parse_json(line)
+        except orjson.JSONDecodeError as error:
+            yield _refused("malformed_json", f"This is not JSON in UTF-8: {error}.")
 
 
 def read_csv(body: bytes) -> Iterator[Any]:
     """Read the lines below one of names. Raises `ValidationFailed` where there is no such line."""
-    try:
-        text = body.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise _refused("malformed_csv", f"This is not text in UTF-8: {error}.") from None
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    lines = _Lines(body)
+    reader = csv.reader(lines, strict=True)
     try:
         names = next(reader, [])
         if "title" not in names or len(set(names)) < len(names) or not set(names) <= set(COLUMNS):
             detail = f"The first line must name the columns: title, and of {', '.join(COLUMNS)}."
             raise _refused("wrong_columns", detail)
         for cells in reader:
+            lines.begin_record()
             if len(cells) == len(names):
                 yield _task(dict(zip(names, cells, strict=True)))
             elif cells:
                 detail = f"The line has {len(cells)} cells; there are {len(names)} columns."
                 yield _refused("wrong_columns", detail)
+    except UnicodeDecodeError as error:
+        detail = f"What follows line {reader.line_num} is not text in UTF-8: {error.reason}."
+        raise _refused("malformed_csv", detail) from None
     except csv.Error as error:
         detail = f"Line {reader.line_num} is not CSV: {error}."
         raise _refused("malformed_csv", detail) from None
+
+
+class _Lines:
+    """The lines of a file, decoded one by one, whose records have at most `TASK_LIMIT` characters.
+
+    Of 16 MiB of commas or quoted lines csv would make one record, and hold the interpreter for it.
+    """
+
+    def __init__(self, body: bytes) -> None:
+        self._text = io.TextIOWrapper(io.BytesIO(body), "utf-8-sig", newline="")
+        self._left = TASK_LIMIT
+
+    def begin_record(self) -> None:
+        """Count anew."""
+        self._left = TASK_LIMIT
+
+    def __iter__(self) -> Iterator[str]:
+        while line := self._text.readline(self._left + 1):
+            self._left -= len(line)
+            if self._left < 0:
+                detail = f"A line, or a quoted cell, has more than {TASK_LIMIT} characters."
+                raise _refused("too_long", detail)
+            yield line
 
 
 def _lines(rows: Iterable[Iterable[str]]) -> bytes:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from contextlib import contextmanager
+from threading import Lock
 from typing import Any, Final
 
 import orjson
@@ -30,7 +31,7 @@ from uuid_utils import uuid7
 
 from taskapi.auth.models import User
 from taskapi.database import Actor, Row, execute, transaction
-from taskapi.exceptions import ErrorBudget, FieldError, ValidationFailed
+from taskapi.exceptions import Busy, ErrorBudget, FieldError, ValidationFailed
 from taskapi.operations import load
 from taskapi.tasks import sql
 from taskapi.tasks.listing import Wanted, list_tasks, read_rest
@@ -43,6 +44,9 @@ MOST: Final = 10_000
 
 _BATCH: Final = 500  # tasks in a statement, and in memory while they are sent
 _OLDEST_FIRST: Final = Wanted({}, "created_at")
+
+_PATIENCE_SECONDS: Final = 1.0
+_READING: Final = Lock()
 
 log = structlog.get_logger()
 
@@ -61,14 +65,42 @@ def import_tasks(
     `schema` validates each of them. Raises `ValidationFailed` where there are more than `MOST`,
     or what is read cannot be.
     """
-    rows = list(islice(said, MOST + 1))
-    if len(rows) > MOST:
-        detail = f"There are more than {MOST} tasks; send them in several files."
-        raise ValidationFailed([FieldError("", "too_many", detail)])
+    with _one_at_a_time():
+        report, wanted = _read_all(said, schema, dry_run=dry_run)
+    with transaction(acting_as=actor):
+        if actor.session_id is None:
+            execute(_PROVIDE_OWNER, {"owner": actor.user_id}, acting_as=actor)
+        # Whoever else imports waits here, and then sees what has been added.
+        execute(sql.LOCK_OWNER, {"owner": actor.user_id}, acting_as=actor)
+        _add(actor, wanted, dry_run=dry_run)
+    created = sum(line["status"] == "created" for line in report)
+    if not dry_run:
+        log.info("tasks_imported", user_id=actor.user_id, rows=len(report), created=created)
+    return report
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Read one file at a time in this process, since each takes a second and much memory."""
+    if not _READING.acquire(timeout=_PATIENCE_SECONDS):
+        raise Busy("Another file is being imported. Try again in a moment.")
+    try:
+        yield
+    finally:
+        _READING.release()
+
+
+def _read_all(
+    said: Iterable[Any], schema: ImportedTask, *, dry_run: bool
+) -> tuple[list[Row], list[tuple[Row, dict[str, Any]]]]:
+    """Return a line of the report for each task, and with it those that can be added."""
     report: list[Row] = []
     wanted: list[tuple[Row, dict[str, Any]]] = []
     budget = ErrorBudget()
-    for number, one in enumerate(rows, 1):
+    for number, one in enumerate(said, 1):
+        if number > MOST:
+            detail = f"There are more than {MOST} tasks; send them in several files."
+            raise ValidationFailed([FieldError("", "too_many", detail)])
         line: Row = {"row": number, "status": "created"}
         report.append(line)
         try:
@@ -80,16 +112,7 @@ def import_tasks(
                 line["id"] = task["id"]
             # Here, and not while the owner's other writes wait.
             wanted.append((line, task if dry_run else stored(task)))
-    with transaction(acting_as=actor):
-        if actor.session_id is None:
-            execute(_PROVIDE_OWNER, {"owner": actor.user_id}, acting_as=actor)
-        # Whoever else imports waits here, and then sees what has been added.
-        execute(sql.LOCK_OWNER, {"owner": actor.user_id}, acting_as=actor)
-        _add(actor, wanted, dry_run=dry_run)
-    created = sum(line["status"] == "created" for line in report)
-    if not dry_run:
-        log.info("tasks_imported", user_id=actor.user_id, rows=len(rows), created=created)
-    return report
+    return report, wanted
 
 
 def _read(said: Any, schema: ImportedTask, limit: int) -> dict[str, Any]:
