@@ -1,6 +1,7 @@
 import os
 import signal
 import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from threading import Barrier
@@ -13,6 +14,7 @@ import requests
 from sqlalchemy import make_url
 
 from taskapi import embedded
+from taskapi.idempotency import _fingerprint as fingerprint
 from taskapi.rate_limits import Limiter
 from tests import service
 from tests.people import (
@@ -597,3 +599,23 @@ def test_whoever_is_new_here_is_doubled_no_more_than_others(variant):
         with ThreadPoolExecutor(4) as pool:
             assert set(pool.map(create, range(4))) <= {201, 409}
         [_the_only_one] = new.get(new.path).json or []
+
+
+def test_the_fingerprint_of_an_upload_needs_no_copy_of_it(app):
+    upload = b"\xff" * 4 * 1024 * 1024
+    with app.test_request_context("/tasks/import", method="POST"):
+        tracemalloc.start()
+        try:
+            fingerprint({"body": upload})
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+    assert most < 256 * 1024
+
+
+def test_uploads_that_differ_have_different_fingerprints(app):
+    with app.test_request_context("/tasks/import", method="POST"):
+        found = {fingerprint({"body": body}) for body in (b"", b"a", b"b", "b", b"b", None)}
+
+    assert len(found) == 5
