@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, current_app
+from flask import Blueprint, current_app, request
 from marshmallow import Schema, fields
 from sqlalchemy import text
 
@@ -63,11 +63,12 @@ class Index(Schema):
 def get_index() -> Any:
     """Show where everything is."""
     app = {"app": "/app/"} if "web" in current_app.blueprints else {}
+    paths = _LINKS | app | _LINKS_BY_MODE[current_app.config["AUTH_MODE"]]
     return {
         "name": "taskapi",
         "version": VERSION,
         "contract": current_app.config["CONTRACT"],
-        "links": _LINKS | app | _LINKS_BY_MODE[current_app.config["AUTH_MODE"]],
+        "links": {name: request.script_root + path for name, path in paths.items()},
     }
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _AUTHORITY = re.compile(r"[a-z][a-z0-9+.-]*://[^/]*", re.IGNORECASE)
+_PREFIX = re.compile(r"(/(?!\.{1,2}(/|\Z))[A-Za-z0-9._~-]+)+/?")
 _DRAIN_LIMIT = 8 * 1024 * 1024  # bytes
 
 
@@ -95,6 +96,20 @@ class _CanonicalPath:
         return self._app(environ, start_response)
 
 
+class _Proxied(ProxyFix):
+    """Middleware that takes from trusted proxies whom they have seen, and below which path.
+
+    The path is what the proxy has taken off, such as /todo. It is that of the nearest proxy; the
+    others pass requests on to one that has it.
+    """
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        # Anything else could lead a client that follows a Location elsewhere.
+        if not _PREFIX.fullmatch(environ.get("HTTP_X_FORWARDED_PREFIX", "")):
+            environ.pop("HTTP_X_FORWARDED_PREFIX", None)
+        return super().__call__(environ, start_response)
+
+
 def _encode_path(path: str, target: str, script_name: str) -> str:
     """Return the escaped form of a decoded path, by the request's target as far as it fits."""
     sent = _AUTHORITY.sub("", target).partition("#")[0]
@@ -112,8 +127,11 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.url_map.merge_slashes = False  # Between two slashes there may be an empty user id.
     app.wsgi_app = _CanonicalPath(app.wsgi_app)  # type: ignore[method-assign]  # as Flask wants it
     if settings.trusted_proxies:
-        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
-            app.wsgi_app, x_for=settings.trusted_proxies, x_proto=settings.trusted_proxies
+        app.wsgi_app = _Proxied(  # type: ignore[method-assign]
+            app.wsgi_app,
+            x_for=settings.trusted_proxies,
+            x_proto=settings.trusted_proxies,
+            x_prefix=1,
         )
     app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT
     app.before_request(_refuse_oversized)

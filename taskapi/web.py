@@ -26,7 +26,7 @@ blueprint = Blueprint("web", __name__)
 @public
 def redirect_to_page() -> Any:
     """Show the page below the slash, from which its links lead on."""
-    return redirect(f"{request.script_root}/app/", 308)
+    return redirect("app/", 308)  # Relative, so that it holds below every prefix.
 
 
 @blueprint.get("/app/", defaults={"filename": "index.html"})

@@ -218,7 +218,9 @@ def nginx_before(
 
 
 @contextmanager
-def service_behind_nginx(directory: Path, **settings: Any) -> Iterator[tuple[Service, Nginx]]:
+def service_behind_nginx(
+    directory: Path, changes: Mapping[str, str] | None = None, **settings: Any
+) -> Iterator[tuple[Service, Nginx]]:
     """Run the service as it is deployed: on a socket, with nginx in front of it."""
     port = free_port()
     arguments = f"--bind 127.0.0.1:{port} --bind unix:{directory}/taskapi.sock"
@@ -228,6 +230,6 @@ def service_behind_nginx(directory: Path, **settings: Any) -> Iterator[tuple[Ser
         running_service(
             directory, PORT=str(port), GUNICORN_CMD_ARGS=arguments, **values
         ) as service,
-        nginx_before(directory / "taskapi.sock", directory / "nginx") as nginx,
+        nginx_before(directory / "taskapi.sock", directory / "nginx", changes) as nginx,
     ):
         yield service, nginx

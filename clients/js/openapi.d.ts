@@ -1112,6 +1112,10 @@ export interface components {
         Unreadable: {
             headers: {
                 "X-Request-ID": components["headers"]["X-Request-ID"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                "Access-Control-Expose-Headers": components["headers"]["Access-Control-Expose-Headers"];
                 Allow: components["headers"]["Allow"];
                 [name: string]: unknown;
             };
@@ -1259,6 +1263,10 @@ export interface components {
         UriTooLong: {
             headers: {
                 "X-Request-ID": components["headers"]["X-Request-ID"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                "Access-Control-Expose-Headers": components["headers"]["Access-Control-Expose-Headers"];
                 [name: string]: unknown;
             };
             content: {
@@ -1346,6 +1354,16 @@ export interface components {
     };
     requestBodies: never;
     headers: {
+        /**
+         * @description That pages of any origin may read what could not be read here.
+         * @example *
+         */
+        "Access-Control-Allow-Origin": string;
+        /**
+         * @description The headers that such a page may read.
+         * @example X-Request-ID
+         */
+        "Access-Control-Expose-Headers": string;
         /**
          * @description The methods that this URL takes, where it does not take the one sent.
          * @example GET, HEAD, OPTIONS, POST
@@ -3005,15 +3023,15 @@ export interface operations {
                      *     <meta charset="utf-8">
                      *     <meta name="viewport" content="width=device-width, initial-scale=1">
                      *     <title>taskapi</title>
-                     *     <link rel="icon" href="/docs/favicon-32x32.png">
-                     *     <link rel="stylesheet" href="/docs/swagger-ui.css">
-                     *     <link rel="stylesheet" href="/docs/docs.css">
+                     *     <link rel="icon" href="docs/favicon-32x32.png">
+                     *     <link rel="stylesheet" href="docs/swagger-ui.css">
+                     *     <link rel="stylesheet" href="docs/docs.css">
                      *     </head>
                      *     <body>
                      *     <div id="swagger-ui"></div>
-                     *     <noscript>This page needs JavaScript; <a href="/openapi.json">the document itself</a> does not.</noscript>
-                     *     <script src="/docs/swagger-ui-bundle.js"></script>
-                     *     <script src="/docs/docs.js"></script>
+                     *     <noscript>This page needs JavaScript; <a href="openapi.json">the document itself</a> does not.</noscript>
+                     *     <script src="docs/swagger-ui-bundle.js"></script>
+                     *     <script src="docs/docs.js"></script>
                      *     </body>
                      *     </html>
                      */

@@ -23,7 +23,8 @@ const query = $("query");
 const newTitle = $("new-title");
 
 // From the page and never from its URL: a link must not be able to send passwords elsewhere.
-const baseUrl = document.querySelector("meta[name=taskapi]").content.replace(/\/+$/, "");
+const named = document.querySelector("meta[name=taskapi]").content;
+const baseUrl = (named || new URL("..", document.baseURI).href).replace(/\/+$/, "");
 const connection = new Connection(baseUrl);
 const api = new TaskApi({ baseUrl, cookie: true, fetch: connection.fetch });
 const gate = new Gate(api, start);

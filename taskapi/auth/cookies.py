@@ -11,7 +11,6 @@ from datetime import timedelta
 from typing import Any
 
 from flask import Flask, Response, current_app, jsonify, request
-from flask_jwt_extended import set_refresh_cookies, unset_refresh_cookies
 
 from taskapi.config import Settings
 from taskapi.exceptions import OriginNotAllowed
@@ -23,7 +22,6 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.config.update(
         # Browsers take a name that begins like this from an encrypted answer only.
         JWT_REFRESH_COOKIE_NAME=f"__Secure-{name}" if settings.cookie_secure else name,
-        JWT_REFRESH_COOKIE_PATH="/auth",
         JWT_COOKIE_SECURE=settings.cookie_secure,
         JWT_COOKIE_SAMESITE=settings.cookie_samesite.capitalize(),
         JWT_COOKIE_CSRF_PROTECT=False,  # A page of another origin could not read its cookie.
@@ -46,14 +44,25 @@ def answer_tokens(pair: dict[str, Any], *, in_cookie: bool) -> Response:
     refresh_token = pair.pop("refresh_token")
     response = jsonify(pair)
     lifetime: timedelta = current_app.config["JWT_REFRESH_TOKEN_EXPIRES"]
-    set_refresh_cookies(response, refresh_token, max_age=int(lifetime.total_seconds()))
+    response.set_cookie(**_attributes(), value=refresh_token, max_age=lifetime)
     return response
 
 
 def forget(response: Response) -> Response:
     """Let the browser drop the cookie."""
-    unset_refresh_cookies(response)
+    response.delete_cookie(**_attributes())
     return response
+
+
+def _attributes() -> dict[str, Any]:
+    config = current_app.config
+    return {
+        "key": config["JWT_REFRESH_COOKIE_NAME"],
+        "path": f"{request.script_root}/auth",
+        "secure": config["JWT_COOKIE_SECURE"],
+        "httponly": True,
+        "samesite": config["JWT_COOKIE_SAMESITE"],
+    }
 
 
 def _is_from_an_allowed_page() -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import flask_swagger_ui
-from flask import Blueprint, Response, current_app, send_from_directory
+from flask import Blueprint, Response, current_app, request, send_from_directory
 from marshmallow import INCLUDE, Schema, fields
 
 from taskapi.config import VERSION
@@ -52,7 +52,10 @@ def get_document() -> Any:
     documents = current_app.extensions
     if "taskapi.openapi" not in documents:
         documents["taskapi.openapi"] = build_document(current_app)
-    return documents["taskapi.openapi"]
+    document: dict[str, Any] = documents["taskapi.openapi"]
+    if prefix := request.script_root:
+        return document | {"servers": [{"url": prefix}]}
+    return document
 
 
 @blueprint.get("/docs")

@@ -17,6 +17,16 @@ from taskapi.tasks.schemas import EXAMPLE_CURSOR, EXAMPLE_ID, EXAMPLE_VERSION
 EXAMPLE_ETAG = f'"{EXAMPLE_VERSION}"'
 
 HEADERS: dict[str, dict[str, Any]] = {
+    "Access-Control-Allow-Origin": {
+        "description": "That pages of any origin may read what could not be read here.",
+        "schema": {"type": "string"},
+        "example": "*",
+    },
+    "Access-Control-Expose-Headers": {
+        "description": "The headers that such a page may read.",
+        "schema": {"type": "string"},
+        "example": "X-Request-ID",
+    },
     "Allow": {
         "description": "The methods that this URL takes, where it does not take the one sent.",
         "schema": {"type": "string"},

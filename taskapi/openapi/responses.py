@@ -26,6 +26,11 @@ OF_ANY_REQUEST = (
 """Problems of requests that get to no operation, whatever operation they were meant for."""
 
 _EVERYWHERE = ("X-Request-ID", "Cache-Control", "Vary", "X-Content-Type-Options")
+# Of what is refused before there is a request.
+_UNREADABLE = (
+    *("X-Request-ID", "Cache-Control", "X-Content-Type-Options"),
+    *("Access-Control-Allow-Origin", "Access-Control-Expose-Headers"),
+)
 _RATE_LIMITS = ("RateLimit", "RateLimit-Policy")
 _BEFORE_COUNTING = (411, 413)
 _KEPT = (404, 409, 412)
@@ -49,7 +54,7 @@ def response_to_unreadable_requests(media_type: str) -> dict[str, Any]:
     """Describe what stands for all operations under `default`."""
     return {
         "description": "What cannot be read as a request, or leads to no operation.",
-        "headers": {name: ref("headers", name) for name in ("X-Request-ID", "Allow")},
+        "headers": {name: ref("headers", name) for name in (*_UNREADABLE, "Allow")},
         "content": _content({code: ref("examples", code) for code in OF_ANY_REQUEST}, media_type),
     }
 
@@ -180,5 +185,5 @@ def _headers(rule: Rule, names: list[str], status: int = 200) -> dict[str, Any]:
     is_counted = rule.rule not in UNLIMITED and status not in _BEFORE_COUNTING
     everywhere = (*_EVERYWHERE, *(_RATE_LIMITS if is_counted else ()))
     if status == HTTPStatus.REQUEST_URI_TOO_LONG:
-        everywhere = ("X-Request-ID",)  # It is refused before there is a request.
+        everywhere = _UNREADABLE
     return {name: ref("headers", name) for name in dict.fromkeys([*names, *everywhere])}

@@ -2,7 +2,7 @@
 
 SwaggerUIBundle({
   dom_id: "#swagger-ui",
-  url: "/openapi.json",
+  url: "openapi.json",
   deepLinking: true,
   persistAuthorization: false,
   tryItOutEnabled: true,
