@@ -85,7 +85,7 @@ def test_a_hash_brought_from_elsewhere_works_and_is_renewed(client, alice, round
     assert log_in(client).status_code == 200
 
 
-@pytest.mark.parametrize("length", [72, 73, 256])
+@pytest.mark.parametrize("length", [71, 72, 73, 256])
 def test_a_bcrypt_hash_counts_the_first_72_bytes_as_it_always_did(client, alice, sql, length):
     import bcrypt
 
@@ -93,12 +93,9 @@ def test_a_bcrypt_hash_counts_the_first_72_bytes_as_it_always_did(client, alice,
     foreign = bcrypt.hashpw(password[:72].encode(), bcrypt.gensalt(4)).decode()
     sql("UPDATE users SET password_hash = :hash", hash=foreign)
 
-    assert_problem(log_in(client, password="q" * length), 401, "credentials_invalid")
-    assert log_in(client, password=password).status_code == 200
-    # From now on every byte counts.
-    assert log_in(client, password=password).status_code == 200
-    changed = password[:-1] + "?"
-    assert_problem(log_in(client, password=changed), 401, "credentials_invalid")
+    for _ in range(2):
+        assert_problem(log_in(client, password="q" * length), 401, "credentials_invalid")
+        assert log_in(client, password=password).status_code == 200
 
 
 @pytest.mark.parametrize("stored", [None, "", "md5$plain"])

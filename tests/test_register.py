@@ -78,10 +78,8 @@ def test_what_cannot_be_accepted_is_refused_by_name(client, change, pointer, cod
     assert_refused_field(client.post("/auth/register", json=body), pointer, code)
 
 
-@pytest.mark.parametrize("password", ["p4ssw0rd", "x" * 256, "ünïcödé 🔑", "        "])
-def test_a_password_needs_length_and_nothing_else(client, password):
-    if password == "p4ssw0rd":
-        password += "!"
+@pytest.mark.parametrize("password", ["p4ssw0rd, twice", "p4ssw0rd, twice " * 16, "ünïcödé 🔑"])
+def test_a_password_needs_no_certain_kinds_of_characters(client, password):
     body = {"email": "ada@example.com", "password": password}
     assert client.post("/auth/register", json=body).status_code == 201
     assert client.post("/auth/login", json=body).status_code == 200

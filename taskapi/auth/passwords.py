@@ -1,13 +1,13 @@
-"""Passwords: hashed slowly on purpose, and never the ones that everybody tries first."""
+"""Passwords: hashed slowly on purpose, and never the ones that are guessed first."""
 
 from __future__ import annotations
 
 import os
 import re
 import threading
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 
 from argon2 import extract_parameters
 from argon2.exceptions import InvalidHashError
@@ -44,6 +44,11 @@ _MOST_LANES = 16
 
 _LONGEST_FOR_BCRYPT = 72  # bytes; all that it has ever looked at
 
+_LOWEST_SCORE = 2  # of zxcvbn's 0 to 4: a million guesses
+# Of 16 characters zxcvbn takes at most 0.1 s, of 72 it takes 3.
+_LONGEST_FOR_ZXCVBN = 16
+_zxcvbn_lock = threading.Lock()
+
 
 def init_app(app: Flask, settings: Settings) -> None:
     """Bound how many passwords are hashed at the same time.
@@ -55,32 +60,69 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.extensions["taskapi.passwords"] = threading.BoundedSemaphore(cores)
 
 
+def normalise(password: str) -> str:
+    """Return the form in which a password is hashed (RFC 8265, 4.2: OpaqueString).
+
+    Keyboards and systems differ in how they compose letters, and in their spaces. No character is
+    refused, as the RFC would have it: which ones are unassigned depends on the Python, and emoji
+    are joined by characters that it forbids.
+    """
+    spaced = "".join(" " if unicodedata.category(char) == "Zs" else char for char in password)
+    return unicodedata.normalize("NFC", spaced)
+
+
 def hash_password(password: str) -> str:
     """Hash a password; raises `Busy` when too many wait for the same."""
     with _place():
-        return _HASHES.hash(password)
+        return _HASHES.hash(normalise(password))
 
 
 def verify_password(password: str, password_hash: str | None) -> tuple[bool, str | None]:
     """Say whether the password is right, and its new hash where the old is out of date.
 
-    Takes as long without a hash (an unknown user) as with one. Raises `Busy`.
+    Older hashes, and those from elsewhere, may be of the form that was typed. Takes as long without
+    a hash (an unknown user) as with one. Raises `Busy`.
     """
+    normalised = normalise(password)
     with _place():
-        try:
-            if (password_hash or "").startswith("$2"):
-                start = password.encode()[:_LONGEST_FOR_BCRYPT]
-                matches = _HASHES.verify(start, password_hash or "")
-                return matches, _HASHES.hash(password) if matches else None
-            matches, updated = _HASHES.verify_and_update(password, password_hash or _DECOY)
-        except (UnknownHashError, ValueError):  # The latter is bcrypt's word for the same.
-            return False, None
-        return matches and password_hash is not None, updated if password_hash else None
+        for form in dict.fromkeys((normalised, password)):
+            matches, is_outdated = _verify_form(form, password_hash or _DECOY)
+            if matches and password_hash:
+                is_renewed = is_outdated or form != normalised
+                return True, _HASHES.hash(normalised) if is_renewed else None
+        return False, None
 
 
-def is_common(password: str) -> bool:
-    """Whether the password is among the 30,000 that leaks show most often."""
-    return password.lower() in _common_passwords()
+def _verify_form(password: str, password_hash: str) -> tuple[bool, bool]:
+    """Whether a form of the password is right, and whether its hash is out of date."""
+    try:
+        if password_hash.startswith("$2"):
+            password_bytes = password.encode()
+            matches = _HASHES.verify(password_bytes[:_LONGEST_FOR_BCRYPT], password_hash)
+            # What bcrypt did not look at was not verified: a new hash would make it count.
+            return matches, len(password_bytes) < _LONGEST_FOR_BCRYPT
+        matches, updated = _HASHES.verify_and_update(password, password_hash)
+    except (UnknownHashError, ValueError):  # The latter is bcrypt's word for the same.
+        return False, False
+    return matches, updated is not None
+
+
+def is_guessable(password: str, user_inputs: list[str]) -> bool:
+    """Whether a million guesses find the password, given what is known of the user.
+
+    Of a long password its start and its end are looked at, and one that is hard to guess is enough.
+    Raises `Busy`.
+    """
+    from zxcvbn import zxcvbn
+
+    starts = slice(None, _LONGEST_FOR_ZXCVBN)
+    ends = slice(-_LONGEST_FOR_ZXCVBN, None)
+    # zxcvbn keeps the inputs in a global variable.
+    with _place(), _zxcvbn_lock:
+        return all(
+            zxcvbn(password[part], [text[part] for text in user_inputs])["score"] < _LOWEST_SCORE
+            for part in (starts, ends)
+        )
 
 
 def is_usable(password_hash: str) -> bool:
@@ -109,10 +151,3 @@ def _place() -> Iterator[None]:
         yield
     finally:
         places.release()
-
-
-@cache
-def _common_passwords() -> frozenset[str]:
-    from zxcvbn.frequency_lists import FREQUENCY_LISTS
-
-    return frozenset(word for word in FREQUENCY_LISTS["passwords"] if len(word) >= SHORTEST)

@@ -43,19 +43,16 @@ class Email(Text):
 
 
 class NewPassword(Text):
-    """A password that somebody chooses: long enough and not among the common ones."""
-
-    default_error_messages = {
-        "too_common": "This is among the most common ones; choose another.",
-    }
+    """A password that a user chooses; its length counts in the form that is hashed."""
 
     def __init__(self, longest: int = passwords.LONGEST, **kwargs: Any) -> None:
         super().__init__(longest, shortest=passwords.SHORTEST, **kwargs)
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
         password = super()._deserialize(value, *args, **kwargs) or ""
-        if passwords.is_common(password):
-            raise self.make_error("too_common")
+        length = len(passwords.normalise(password))
+        if length < passwords.SHORTEST:
+            raise self.make_error("too_short", length=length, shortest=passwords.SHORTEST)
         return password
 
 

@@ -18,12 +18,19 @@ from taskapi.database import SYSTEM, Actor, Row, execute, transaction
 from taskapi.exceptions import (
     CredentialsInvalid,
     EmailTaken,
+    FieldError,
     IdempotencyKeyInUse,
     IdempotencyKeyReused,
     PasswordWrong,
     SessionEnded,
+    ValidationFailed,
 )
 from taskapi.idempotency import Keyed
+
+_TOO_COMMON = (
+    "This is guessed too quickly: it is a common one, repeats itself, or is made of your name or "
+    "address; choose a longer one, such as three words that do not belong together."
+)
 
 log = structlog.get_logger()
 
@@ -31,7 +38,8 @@ log = structlog.get_logger()
 def register(
     client: Client, keyed: Keyed, email: str, password: str, name: str | None
 ) -> dict[str, Any]:
-    """Open an account and its first session. Raises `EmailTaken`."""
+    """Open an account and its first session. Raises `EmailTaken`, `ValidationFailed`."""
+    _require_unguessable("/password", password, email, name)
     password_hash = passwords.hash_password(password)
     try:
         with transaction(acting_as=SYSTEM):
@@ -65,7 +73,8 @@ def _find_registration(
 
 
 def create_account(email: str, password: str, name: str | None) -> Row:
-    """Open an account without a session. Raises `EmailTaken`."""
+    """Open an account without a session. Raises `EmailTaken`, `ValidationFailed`."""
+    _require_unguessable("/password", password, email, name)
     user = _add_account(email, passwords.hash_password(password), name)
     log.info("user_created", user_id=user["id"])
     return user
@@ -128,7 +137,8 @@ def change_password(
 ) -> None:
     """Replace the password and end every other session.
 
-    Raises `PasswordWrong`, `TooManyAttempts`, `IdempotencyKeyInUse`, `IdempotencyKeyReused`.
+    Raises `PasswordWrong`, `TooManyAttempts`, `IdempotencyKeyInUse`, `IdempotencyKeyReused`,
+    `ValidationFailed`.
     """
     with keyed.transaction(acting_as=SYSTEM):
         is_done = keyed.find(actor.user_id) is not None
@@ -139,6 +149,8 @@ def change_password(
         except PasswordWrong:
             raise IdempotencyKeyReused from None
         return
+    profile = get_profile(actor)
+    _require_unguessable("/new_password", new_password, profile["email"], profile["name"])
     mine = _confirm(actor, client, current_password)
     password_hash = passwords.hash_password(new_password)
     with transaction(acting_as=SYSTEM):
@@ -190,6 +202,13 @@ def import_accounts(imported: Sequence[dict[str, Any]]) -> int:
         acting_as=SYSTEM,
     )
     return len(added)
+
+
+def _require_unguessable(pointer: str, password: str, email: str, name: str | None) -> None:
+    """Raise `ValidationFailed` for a password that is guessed first, or is made of the profile."""
+    user_inputs = [email, email.rpartition("@")[0], *([name, *name.split()] if name else ())]
+    if passwords.is_guessable(password, user_inputs):
+        raise ValidationFailed([FieldError(pointer, "too_common", _TOO_COMMON)])
 
 
 def _mine(actor: Actor) -> tuple[ColumnElement[bool], ...]:
