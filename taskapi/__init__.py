@@ -42,6 +42,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config["MIGRATE_ON_START"] = settings.migrate_on_start
     app.config["PREPARE_STATEMENTS"] = settings.prepare_statements
     app.config["TRASH_DAYS"] = settings.trash_days
+    app.config["TASK_QUOTA"] = settings.task_quota
 
     logs.configure(settings.log_format, settings.log_level)
     logs.init_app(app)

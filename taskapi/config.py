@@ -95,6 +95,8 @@ class Settings:
     web_concurrency: int
     threads: int
     trash_days: int
+    task_quota: int
+    """How many tasks a user may have, those in the trash included."""
     changes_wait_share: float
     rate_limit_enabled: bool
     rate_limit_storage_url: str
@@ -162,6 +164,7 @@ class Settings:
             ),
             "threads": env.int("THREADS", 8, validate=Range(1, 256)),
             "trash_days": env.int("TRASH_DAYS", 30, validate=Range(0, 3650)),
+            "task_quota": env.int("TASK_QUOTA", 100_000, validate=Range(1, 1_000_000_000)),
             "changes_wait_share": env.float("CHANGES_WAIT_SHARE", 0.5, validate=Range(0, 0.9)),
             "rate_limit_enabled": env.bool("RATE_LIMIT_ENABLED", True),
             "rate_limit_storage_url": env.str("RATE_LIMIT_STORAGE_URL", "", validate=is_redis_url),

@@ -28,6 +28,7 @@ _STATUSES: dict[type[TaskapiError], int] = {
     exceptions.BodyEncoded: 415,
     exceptions.ValidationFailed: 422,
     exceptions.IdempotencyKeyReused: 422,
+    exceptions.QuotaExceeded: 422,
     exceptions.RateLimited: 429,
     exceptions.TooManyAttempts: 429,
     exceptions.Unavailable: 503,

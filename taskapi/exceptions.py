@@ -270,6 +270,22 @@ class TaskChanged(TaskapiError):
     message = "The task has been changed since you read it; `current` is how it is now."
 
 
+class QuotaExceeded(TaskapiError):
+    code = "quota_exceeded"
+    message = (
+        "You have as many tasks as you may have, those in your trash included; delete some for "
+        "good first: DELETE /trash empties the trash."
+    )
+
+    def __init__(self, quota: int, room: int) -> None:
+        super().__init__(
+            f"You may have {quota} tasks, those in your trash included, and there is room for "
+            f"{room} more; delete some for good first: DELETE /trash empties the trash.",
+            quota=quota,
+            room=room,
+        )
+
+
 class SyncReset(TaskapiError):
     code = "sync_reset"
     message = (

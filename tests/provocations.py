@@ -125,6 +125,20 @@ def _meet_another_task(world: Any, request: Request) -> None:
     )
 
 
+def _fill(world: Any, request: Request) -> None:
+    world.sql(
+        "INSERT INTO tasks (user_id, id, title, version)"
+        " SELECT %(owner)s, gen_random_uuid(), 'It', 1000 + n FROM generate_series(1, 1000) AS n",
+        owner=world.user_id,
+    )
+    world.sql("UPDATE users SET task_count = 1000 WHERE id = %(owner)s", owner=world.user_id)
+    if request.ids.get("task_id"):
+        request.ids["task_id"] = str(uuid4())
+        request.headers["If-None-Match"] = "*"
+    elif world.operation.id == "batch_run_operations":
+        request.body = _batch({"op": "create", "data": {"title": "Buy milk"}})
+
+
 def _crowd(world: Any, request: Request) -> None:
     world.sql(
         "INSERT INTO tasks (user_id, id, title, version)"
@@ -246,6 +260,7 @@ _CODES: dict[str, Callable[[Any, Any], requests.Response]] = {
     "task_in_trash": _change(_meet_the_trash),
     "task_exists": _change(_meet_another_task),
     "no_room": _change(_crowd),
+    "quota_exceeded": _change(_fill),
     "email_taken": _change(_take_anothers_address),
     "credentials_invalid": _change(_forget_password),
     "password_wrong": _change(_forget_password),

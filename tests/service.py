@@ -56,6 +56,7 @@ def make_settings(**values: Any) -> Settings:
         "web_concurrency": 2,
         "threads": 8,
         "trash_days": 30,
+        "task_quota": 100_000,
         "changes_wait_share": 0.5,
         "rate_limit_enabled": False,
         "rate_limit_storage_url": "",

@@ -37,6 +37,7 @@ def world(tmp_path_factory, new_database):
     def service(name: str, rate: str, url: str = database) -> AbstractContextManager[Service]:
         limits = {f"RATE_LIMIT_{kind}": rate for kind in KINDS_OF_LIMITS}
         settings = {"JWT_SECRET_KEY": SECRET, "COOKIE_SECURE": "no", "RATE_LIMIT_ENABLED": "yes"}
+        settings["TASK_QUOTA"] = "1000"
         directory = tmp_path_factory.mktemp(name)
         return running_service(directory, "/health/live", DATABASE_URL=url, **settings, **limits)  # type: ignore[arg-type]
 

@@ -462,7 +462,7 @@ export interface paths {
         put?: never;
         /**
          * Add up to 10,000 tasks from a file: an array, JSON lines, or CSV with a line of names.
-         * @description Ids are kept, and so are `created_at` and `completed_at`; what is here already, or in the trash, is left as it is, so importing twice changes nothing. A task that cannot be taken is reported and stops nothing.
+         * @description Ids are kept, and so are `created_at` and `completed_at`; what is here already, or in the trash, is left as it is, so importing twice changes nothing. A task that cannot be taken is reported and stops nothing. Where the new ones exceed your quota, none is added.
          */
         post: operations["transfer_import_file"];
         delete?: never;
@@ -1678,7 +1678,7 @@ export interface operations {
             411: components["responses"]["LengthRequired"];
             413: components["responses"]["ContentTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
-            /** @description The body is not JSON in UTF-8. This Idempotency-Key was sent with another request; make a new one for each. Some of the input cannot be accepted; `errors` says what and where. */
+            /** @description You have as many tasks as you may have, those in your trash included; delete some for good first: DELETE /trash empties the trash. The body is not JSON in UTF-8. This Idempotency-Key was sent with another request; make a new one for each. Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -1902,7 +1902,7 @@ export interface operations {
             412: components["responses"]["PreconditionFailed"];
             413: components["responses"]["ContentTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
-            /** @description The body is not JSON in UTF-8. Some of the input cannot be accepted; `errors` says what and where. */
+            /** @description You have as many tasks as you may have, those in your trash included; delete some for good first: DELETE /trash empties the trash. The body is not JSON in UTF-8. Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -3437,7 +3437,7 @@ export interface operations {
             411: components["responses"]["LengthRequired"];
             413: components["responses"]["ContentTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
-            /** @description This Idempotency-Key was sent with another request; make a new one for each. Some of the input cannot be accepted; `errors` says what and where. */
+            /** @description You have as many tasks as you may have, those in your trash included; delete some for good first: DELETE /trash empties the trash. This Idempotency-Key was sent with another request; make a new one for each. Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -3643,7 +3643,7 @@ export interface operations {
             412: components["responses"]["PreconditionFailed"];
             413: components["responses"]["ContentTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
-            /** @description Some of the input cannot be accepted; `errors` says what and where. */
+            /** @description You have as many tasks as you may have, those in your trash included; delete some for good first: DELETE /trash empties the trash. Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -4192,7 +4192,7 @@ export interface operations {
             };
             413: components["responses"]["ContentTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
-            /** @description This Idempotency-Key was sent with another request; make a new one for each. Some of the input cannot be accepted; `errors` says what and where. */
+            /** @description You have as many tasks as you may have, those in your trash included; delete some for good first: DELETE /trash empties the trash. This Idempotency-Key was sent with another request; make a new one for each. Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -4462,7 +4462,7 @@ export interface operations {
             413: components["responses"]["ContentTooLarge"];
             414: components["responses"]["UriTooLong"];
             415: components["responses"]["UnsupportedMediaType"];
-            /** @description This Idempotency-Key was sent with another request; make a new one for each. Some of the input cannot be accepted; `errors` says what and where. */
+            /** @description You have as many tasks as you may have, those in your trash included; delete some for good first: DELETE /trash empties the trash. This Idempotency-Key was sent with another request; make a new one for each. Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];

@@ -32,6 +32,8 @@ class User(Base):
     `email` is the canonical form that is compared, `display_email` what was typed; it is NULL
     where an older release wrote the address. `change_seq` numbers the changes of all that they
     own; `feed_floor` is the number up to which it is no longer known what was deleted.
+    `task_count` is at least the number of tasks with those in the trash: it grows with what is
+    added and is counted anew at the quota.
     """
 
     __tablename__ = "users"
@@ -43,6 +45,7 @@ class User(Base):
     password_hash: Mapped[str | None] = mapped_column(Text)
     change_seq: Mapped[int] = mapped_column(BigInteger, server_default="0")
     feed_floor: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    task_count: Mapped[int] = mapped_column(BigInteger, server_default="0")
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     disabled_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 

@@ -18,7 +18,7 @@ from taskapi.rate_limits import charge
 
 blueprint = Blueprint("batch", __name__, url_prefix="/tasks/batch")
 
-_REFUSALS = ("task_not_found", "precondition_failed", "task_in_trash", "no_room")
+_REFUSALS = ("task_not_found", "precondition_failed", "task_in_trash", "no_room", "quota_exceeded")
 
 
 @blueprint.post("")

@@ -7,7 +7,7 @@ statement begins, in the same transaction.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import nullcontext
 from typing import Any
 
@@ -21,6 +21,7 @@ from taskapi.batch.schemas import Operation
 from taskapi.batch.sql import SETTABLE, batch
 from taskapi.database import Actor, Row, execute, transaction
 from taskapi.exceptions import (
+    QuotaExceeded,
     SessionEnded,
     TaskapiError,
     TaskChanged,
@@ -29,7 +30,7 @@ from taskapi.exceptions import (
     TaskNotFound,
     ValidationFailed,
 )
-from taskapi.tasks import moving, service, sql
+from taskapi.tasks import moving, quota, service, sql
 
 Outcome = Row | TaskapiError | None
 """The task after an operation, None where it is gone, or why the operation was refused."""
@@ -97,6 +98,38 @@ def _run(actor: Actor, wave: dict[int, Operation]) -> dict[int, Outcome]:
     if not others and first[1].op in ("move", "update"):
         return {first[0]: _run_alone(actor, *first)}
     named = {index: one if one.id else one._replace(id=str(uuid7())) for index, one in wave.items()}
+    creates = sum(one.op == "create" for one in named.values())
+    done = _send(actor, named, creates)
+    refused = [one for one in named.values() if one.id not in done]
+    here = _find(actor, sql.FIND, refused)
+    trashed = _find(actor, sql.FIND_IN_TRASH, [one for one in refused if one.op == "create"])
+    excess: dict[int, Outcome] = {}
+    if not done:
+        excess, done = _run_what_fits(actor, named, here.keys() | trashed.keys())
+    return {index: _outcome(one, done, here, trashed) for index, one in named.items()} | excess
+
+
+def _run_what_fits(
+    actor: Actor, wave: dict[int, Operation], taken: Set[str]
+) -> tuple[dict[int, Outcome], dict[str, Row]]:
+    """Run a wave that was perhaps refused for the quota; return what exceeds it, and the rest.
+
+    Creates whose id is `taken` were refused for that.
+    """
+    creates = [i for i, one in wave.items() if one.op == "create" and one.id not in taken]
+    if not creates:
+        return {}, {}
+    with transaction(acting_as=actor):
+        room = quota.find_room(actor, len(creates))
+        refusal = QuotaExceeded(quota.tasks_per_user(), room)
+        fits = set(creates[:room])
+        rest = {i: one for i, one in wave.items() if one.op != "create" or i in fits}
+        return dict.fromkeys(creates[room:], refusal), _send(actor, rest, room) if rest else {}
+
+
+def _send(actor: Actor, wave: dict[int, Operation], creates: int) -> dict[str, Row]:
+    """Send operations as one statement; return the rows of those that were done, by id."""
+    operations = [_as_row(place, one) for place, one in enumerate(wave.values(), 1)]
     rows = execute(
         batch(
             perhaps_first=actor.session_id is None,
@@ -104,18 +137,14 @@ def _run(actor: Actor, wave: dict[int, Operation]) -> dict[int, Outcome]:
         ),
         {
             "owner": actor.user_id,
-            "count": len(named),
-            "operations": orjson.dumps(
-                [_as_row(place, one) for place, one in enumerate(named.values(), 1)]
-            ).decode(),
+            "quota": quota.tasks_per_user(),
+            "count": len(operations),
+            "creates": creates,
+            "operations": orjson.dumps(operations).decode(),
         },
         acting_as=actor,
     )
-    done = {row["id"]: row for row in rows}
-    refused = [one for one in named.values() if one.id not in done]
-    here = _find(actor, sql.FIND, refused)
-    trashed = _find(actor, sql.FIND_IN_TRASH, [one for one in refused if one.op == "create"])
-    return {index: _outcome(one, done, here, trashed) for index, one in named.items()}
+    return {row["id"]: row for row in rows}
 
 
 def _find(actor: Actor, statement: ClauseElement, refused: list[Operation]) -> dict[str, Row]:

@@ -49,11 +49,14 @@ _OPERATION: Final = (
 def batch(*, perhaps_first: bool, for_good: bool) -> ClauseElement:
     """Make the statement that does `operations`, each with its `place` from 1 to `count`.
 
+    `creates` of them create tasks; where these exceed the quota it does nothing.
+
     It returns the tasks that were created and changed, and of those deleted the id alone. What
     is not returned was refused: nothing was there, or in another version, or too much.
     """
     count = bindparam("count", type_=BigInteger())
-    change = sql.changing(by=count, perhaps_first=perhaps_first)
+    creates = bindparam("creates", type_=BigInteger())
+    change = sql.changing(by=count, perhaps_first=perhaps_first, adding=creates)
     said = _OPERATION.c
     number = change.number - count + said.place
     is_wanted = (

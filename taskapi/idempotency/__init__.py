@@ -21,7 +21,7 @@ import orjson
 from flask import Response, current_app, g, request
 
 from taskapi.database import SYSTEM, Actor, Row, System, transaction
-from taskapi.exceptions import NotAuthenticated, Retryable, TaskapiError
+from taskapi.exceptions import NotAuthenticated, QuotaExceeded, Retryable, TaskapiError
 from taskapi.fields import Input, Text
 from taskapi.idempotency.store import KEY_LENGTH, claim, store
 from taskapi.operations import View, load
@@ -181,7 +181,7 @@ def _answer(actor: Actor, view: Callable[[], Any]) -> Response:
     try:
         with transaction(acting_as=actor):
             return current_app.make_response(view())
-    except (NotAuthenticated, Retryable):
+    except (NotAuthenticated, QuotaExceeded, Retryable):
         raise  # Another time it may be answered otherwise.
     except TaskapiError as refusal:
         return current_app.make_response(current_app.handle_user_exception(refusal))

@@ -40,6 +40,8 @@ _REMEDIES: Final = {
     "password_wrong": "Let the person type their current password again.",
     "precondition_failed": "Merge your change into `current`, and send it with its version in "
     "`If-Match`.",
+    "quota_exceeded": "`DELETE /trash` empties the trash; or the operator raises TASK_QUOTA. "
+    "`room` is how many more tasks there may be.",
     "rate_limited": "Wait for `Retry-After` seconds; `RateLimit` in each answer says what is left.",
     "refresh_token_reused": "Log in again. Refresh one at a time, over all tabs of a browser, and "
     "with an `Idempotency-Key` where the answer may be lost.",

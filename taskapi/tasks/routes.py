@@ -97,7 +97,7 @@ def list_all_tasks(query: dict[str, Any]) -> Any:
 @blueprint.post("")
 @accepts(body=TaskInput())
 @repeatable
-@answers(201, Task(), headers=["ETag", "Location"])
+@answers(201, Task(), headers=["ETag", "Location"], problems=["quota_exceeded"])
 def create_task(body: dict[str, Any]) -> Any:
     """Create a task."""
     return _created(service.create_task(g.actor, body))
@@ -106,7 +106,7 @@ def create_task(body: dict[str, Any]) -> Any:
 @by_user.post("")
 @accepts(body=TaskText())
 @repeatable
-@answers(201, Task(), headers=["ETag", "Location"])
+@answers(201, Task(), headers=["ETag", "Location"], problems=["quota_exceeded"])
 def create_task_of_user(body: dict[str, Any]) -> Any:
     """Create a task; of its completion another request says."""
     return _created(service.create_task(g.actor, body))
@@ -135,7 +135,7 @@ def get_task(task_id: str) -> Any:
     Task(),
     headers=["ETag"],
     conditions=["If-Match", "If-None-Match"],
-    problems=["task_not_found", "task_in_trash"],
+    problems=["task_not_found", "task_in_trash", "quota_exceeded"],
 )
 def replace_task(task_id: str, body: dict[str, Any]) -> Any:
     """Replace the fields that are sent, or create a task under an id of your own.
@@ -153,7 +153,7 @@ def replace_task(task_id: str, body: dict[str, Any]) -> Any:
     Task(),
     headers=["ETag"],
     conditions=["If-Match", "If-None-Match"],
-    problems=["task_not_found", "task_in_trash"],
+    problems=["task_not_found", "task_in_trash", "quota_exceeded"],
 )
 def replace_text(task_id: str, body: dict[str, Any]) -> Any:
     """Replace title and description; an absent description becomes null.

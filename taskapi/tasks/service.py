@@ -14,7 +14,7 @@ from uuid_utils import uuid7
 
 from taskapi.database import Actor, Row, execute, transaction
 from taskapi.exceptions import SessionEnded, TaskChanged, TaskExists, TaskInTrash, TaskNotFound
-from taskapi.tasks import sql
+from taskapi.tasks import quota, sql
 from taskapi.tasks.models import TrashedTask
 from taskapi.tasks.words import folded
 
@@ -32,23 +32,34 @@ def get_task(actor: Actor, task_id: str) -> Row:
 def create_task(actor: Actor, fields: dict[str, Any], named: str | None = None) -> Row:
     """Add a task, under an id that the client has made or one of ours.
 
-    Raises `TaskChanged` where there is one with this id, `TaskInTrash`, and `SessionEnded`
-    where the account is being deleted at this moment.
+    Raises `TaskChanged` where there is one with this id, `TaskInTrash`, `QuotaExceeded`, and
+    `SessionEnded` where the account is being deleted at this moment.
     """
     task_id = named or str(uuid7())
     statement = sql.creating(
         perhaps_first=actor.session_id is None, named_by_client=named is not None
     )
     new = stored({"description": None, "completed": False, "order": 0, **fields})
-    values = {"owner": actor.user_id, "new_id": task_id, **_as_new(new)}
+    values = {
+        "owner": actor.user_id,
+        "quota": quota.tasks_per_user(),
+        "new_id": task_id,
+        **_as_new(new),
+    }
     if named is None:
         created = execute(statement, values, acting_as=actor)
+        if not created:
+            with transaction(acting_as=actor):
+                quota.require_room(actor, 1)
+                created = execute(statement, values, acting_as=actor)
     else:
         with transaction(acting_as=actor):
             execute(sql.LOCK_OWNER, {"owner": actor.user_id}, acting_as=actor)
             created = execute(statement, values, acting_as=actor)
             if not created:
                 refuse_taken_id(actor, named)
+                quota.require_room(actor, 1)
+                created = execute(statement, values, acting_as=actor)
     if not created:
         raise SessionEnded
     log.info("task_created", user_id=actor.user_id, task_id=task_id)

@@ -28,6 +28,7 @@ from sqlalchemy import (
     case,
     delete,
     func,
+    literal_column,
     select,
     update,
 )
@@ -63,24 +64,29 @@ KEPT = (
 OWNER = bindparam("owner", type_=Task.user_id.type)
 IS_OWN = (Task.user_id == OWNER, Task.id == bindparam("task"))
 _IS_MATCH = Task.version == func.any(bindparam("versions", type_=ARRAY(BigInteger)))
+_QUOTA = bindparam("quota", type_=BigInteger())
 _NEW_COMPLETED = bindparam("new_completed", type_=Boolean())
 
 
-def changing(by: Any = 1, *, perhaps_first: bool = False) -> Change:
+def changing(by: Any = 1, *, perhaps_first: bool = False, adding: Any = None) -> Change:
     """Count the changes of a statement; the number is that of the last of them.
 
-    Whose accounts are elsewhere has a row here from the first task on.
+    `adding` is the number of new tasks; beyond the quota nothing is counted, and the statement
+    does nothing. Whose accounts are elsewhere has a row here from the first task on.
     """
-    counted: Insert | Update = (
-        update(User).where(User.id == OWNER).values(change_seq=User.change_seq + by)
-    )
+    values = {"change_seq": User.change_seq + by}
+    fits: list[ColumnElement[bool]] = []
+    if adding is not None:
+        values["task_count"] = User.task_count + adding
+        # What adds nothing goes on above a quota that has been lowered.
+        fits = [User.task_count + adding <= func.greatest(User.task_count, _QUOTA)]
+    counted: Insert | Update = update(User).where(User.id == OWNER, *fits).values(values)
     if perhaps_first:
+        first = select(OWNER, by, adding).where(adding <= _QUOTA)
         counted = (
             insert(User)
-            .values(id=OWNER, change_seq=by)
-            .on_conflict_do_update(
-                index_elements=[User.id], set_={"change_seq": User.change_seq + by}
-            )
+            .from_select(["id", *values], first)
+            .on_conflict_do_update(index_elements=[User.id], set_=values, where=fits[0])
         )
     counter = counted.returning(User.change_seq, func.clock_timestamp().label("time")).cte(
         "counter"
@@ -91,6 +97,7 @@ def changing(by: Any = 1, *, perhaps_first: bool = False) -> Change:
 
 
 CHANGE = changing()
+_ONE = literal_column("1", BigInteger)
 
 
 def _new(name: str) -> BindParameter[Any]:
@@ -101,7 +108,7 @@ def _new(name: str) -> BindParameter[Any]:
 @cache
 def creating(*, perhaps_first: bool, named_by_client: bool) -> ClauseElement:
     """Make the statement that adds a task; an id that is taken already adds nothing."""
-    change = changing(perhaps_first=True) if perhaps_first else CHANGE
+    change = changing(_ONE, perhaps_first=perhaps_first, adding=_ONE)
     values = {
         Task.id: _new("id"),
         Task.user_id: OWNER,
@@ -197,6 +204,19 @@ def _in_trash() -> ColumnElement[bool]:
 
 LOCK_OWNER = select(User.id).where(User.id == OWNER).with_for_update()
 """Waits for whoever else writes for this owner; the statements that follow see what they did."""
+
+LOCK_COUNT = select(User.task_count).where(User.id == OWNER).with_for_update()
+"""Waits as `LOCK_OWNER` does; the count may be too high, and is never too low."""
+
+COUNT_ANEW = (
+    update(User)
+    .where(User.id == OWNER)
+    .values(
+        task_count=select(func.count()).where(Task.user_id == OWNER).scalar_subquery()
+        + select(func.count()).where(TrashedTask.user_id == OWNER).scalar_subquery()
+    )
+    .returning(User.task_count)
+)
 
 GET = select(*COLUMNS).where(*IS_OWN)
 

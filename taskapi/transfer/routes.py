@@ -75,13 +75,14 @@ def export(query: dict[str, Any]) -> Any:
     200,
     ImportReport(),
     example={"rows": [{"row": 1, "status": "created", "id": EXAMPLE_ID}]},
+    problems=["quota_exceeded"],
 )
 def import_file(query: dict[str, Any], body: bytes, media: str) -> Any:
     """Add up to 10,000 tasks from a file: an array, JSON lines, or CSV with a line of names.
 
     Ids are kept, and so are `created_at` and `completed_at`; what is here already, or in the
     trash, is left as it is, so importing twice changes nothing. A task that cannot be taken
-    is reported and stops nothing.
+    is reported and stops nothing. Where the new ones exceed your quota, none is added.
     """
     after_this_request(_give_memory_back)
     schema = current_app.extensions.get(IMPORTED_TASK, _IMPORTED_TASK)

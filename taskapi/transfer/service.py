@@ -33,7 +33,7 @@ from taskapi.auth.models import User
 from taskapi.database import Actor, Row, execute, transaction
 from taskapi.exceptions import Busy, ErrorBudget, FieldError, ValidationFailed
 from taskapi.operations import load
-from taskapi.tasks import sql
+from taskapi.tasks import quota, sql
 from taskapi.tasks.listing import Wanted, list_tasks, read_rest
 from taskapi.tasks.models import Task, TrashedTask
 from taskapi.tasks.service import stored
@@ -135,10 +135,12 @@ def _add(actor: Actor, wanted: list[tuple[Row, dict[str, Any]]], *, dry_run: boo
         if line["status"] == "created":
             known[task["id"]] = "exists"  # For whoever has the same id further down.
             new.append(task)
+    quota.require_room(actor, len(new))
     for start in range(0, 0 if dry_run else len(new), _BATCH):
         batch = [{"place": place, **task} for place, task in enumerate(new[start:][:_BATCH], 1)]
         values = {
             "owner": actor.user_id,
+            "quota": quota.tasks_per_user(),
             "count": len(batch),
             "tasks": orjson.dumps(batch).decode(),
         }
@@ -147,7 +149,7 @@ def _add(actor: Actor, wanted: list[tuple[Row, dict[str, Any]]], *, dry_run: boo
 
 def _adding() -> ClauseElement:
     count = bindparam("count", type_=BigInteger())
-    change = sql.changing(by=count)
+    change = sql.changing(by=count, adding=count)
     time = DateTime(timezone=True)
     said = (
         func.jsonb_to_recordset(bindparam("tasks", type_=JSONB()))
