@@ -14,6 +14,7 @@ from typing import Any, Final
 from marshmallow import RAISE, Schema, ValidationError, fields, validates_schema
 
 from taskapi.exceptions import FieldError
+from taskapi.text import INVISIBLE_IN_BMP, is_blank
 
 UUID_TEXT: Final = re.compile(
     r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE
@@ -51,7 +52,8 @@ class Coded(fields.Field[Any]):
 class Text(Coded):
     """Text of `shortest` to `longest` characters, kept as it was sent unless `trim` is set.
 
-    `empty_is_null` makes "" the same as null; `not_blank` wants more than white space.
+    `empty_is_null` makes "" the same as null; `not_blank` wants more than white space and
+    characters that nobody sees.
     """
 
     default_error_messages = {
@@ -72,12 +74,11 @@ class Text(Coded):
         empty_is_null: bool = False,
         **kwargs: Any,
     ) -> None:
-        # That something must be left after trimming is said as a pattern. It names what
-        # Python takes for white space and ECMAScript's \s does not.
+        # That something must be seen is said as a pattern.
         limits: dict[str, Any] = {"type": "string", "maxLength": longest}
         limits |= {"minLength": shortest} if shortest else {}
         not_blank = not_blank or trim
-        some = r"[^\s\u0000\u001c-\u001f\u0085][^\u0000]*" if not_blank else ""
+        some = rf"[^\s\u0000-\u001f\u007f-\u009f{INVISIBLE_IN_BMP}][^\u0000]*" if not_blank else ""
         limits |= {"pattern": rf"^[^\u0000]*{some}$"}
         super().__init__(**kwargs)
         self.metadata = {**limits, **self.metadata}
@@ -95,7 +96,7 @@ class Text(Coded):
         text = value.strip() if self.trim else value
         if self.empty_is_null and not text:
             return None
-        if self.not_blank and not text.strip():
+        if self.not_blank and is_blank(text):
             raise self.make_error("blank")
         if len(text) < self.shortest:
             raise self.make_error("too_short", length=len(text), shortest=self.shortest)

@@ -51,6 +51,10 @@ def test_the_middle_of_a_word_does_not_find_it(alice):
         ("ｆｕｌｌ", "full"),
         ("ﬁne", "fin"),
         ("Größe 42", "42 groß"),
+        ("sof\u00adtware", "software"),
+        ("soft\u200bware", "software"),
+        ("می\u200cخواهم", "میخواهم"),
+        ("שָׁלוֹם", "שלום"),
     ],
 )
 def test_case_and_accents_do_not_count(alice, title, words):
@@ -124,6 +128,11 @@ def test_no_character_stands_for_others(alice):
         ('the "best"', '"best"'),
         ("{a,b}", "{a,b}"),
         ("50%", "50"),
+        ("תל\u05beאביב", "אביב"),
+        ("אחד\u05c0שניים", "שניים"),
+        ("אחד\u05c3שניים", "שניים"),
+        ("אחד\u05c6שניים", "שניים"),
+        ("བོད\u0f0bཡིག", "ཡིག"),
     ],
 )
 def test_signs_between_words_do_no_harm(alice, title, words):

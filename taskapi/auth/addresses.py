@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from contextlib import suppress
 
@@ -10,13 +9,8 @@ import idna
 from marshmallow import ValidationError
 from marshmallow.validate import Email as EmailSyntax
 
-# Default_Ignorable_Code_Point (DerivedCoreProperties.txt), which `unicodedata` does not have. UTS
-# 46 drops most of them and fonts show none: an address with one looks like another address.
-_INVISIBLE = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
-    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3"
-    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
-)
+from taskapi.text import INVISIBLE
+
 _AT_SIGNS = str.maketrans("\uff20\ufe6b", "@@")  # NFKC makes an @ of these.
 
 
@@ -36,7 +30,8 @@ def canonicalise(address: str) -> str:
     until folding changes nothing, so that a canonical address stays as it is. Raises
     `AddressRefused`.
     """
-    if invisible := _INVISIBLE.search(address):
+    # UTS 46 drops most of them: an address with one looks like another address.
+    if invisible := INVISIBLE.search(address):
         raise AddressRefused("invisible_character", character=f"U+{ord(invisible[0]):04X}")
     local, _, domain = address.strip().translate(_AT_SIGNS).rpartition("@")
     try:

@@ -1,32 +1,80 @@
 """What a text is sought and sorted by: its words, without case and accents.
 
 PostgreSQL could fold them only with extensions and locales that not every server has, so it
-is done here, and what comes out is stored beside the text.
+is done here, and what comes out is stored beside the text. Characters are told apart by their
+Unicode properties, so that every script is treated alike; a migration renews what is stored
+where the rules change.
 """
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from typing import Final
+
+from taskapi.text import INVISIBLE
 
 # Letters that have no accent to lose but are typed without their stroke all the same.
 _STROKES: Final = str.maketrans(
     {"ø": "o", "ł": "l", "đ": "d", "ħ": "h", "ŧ": "t", "ı": "i", "æ": "ae", "œ": "oe"}
 )
 
-# Signs above and below that people leave out when they type: of Latin, Greek and Cyrillic
-# letters, of Hebrew, of Arabic. In other scripts such signs are vowels.
-_ACCENTS: Final = re.compile("[\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0670]")
-
-# Scripts that put no space between words, and pictures: each character is a word.
-_ALONE: Final = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2190-\u23ff\u25a0-\u27bf\u2900-\u297f"
-    "\u2b00-\u2bff\u3030-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U0001f000-\U0003ffff"
+# Scripts that put no space between words, by the beginning of their characters' names.
+_UNSPACED: Final = (
+    *("CJK ", "HIRAGANA ", "KATAKANA", "HALFWIDTH KATAKANA", "BOPOMOFO ", "YI ", "NUSHU "),
+    *("TANGUT ", "THAI ", "LAO ", "MYANMAR ", "KHMER ", "TAI ", "NEW TAI ", "IDEOGRAPHIC "),
 )
-# In the scripts of India the vowels are signs that Python takes for no part of a word.
-_WORD: Final = re.compile(rf"[{_ALONE}]|(?:[^\W_{_ALONE}]|[\u0900-\u0963\u0966-\u0dff])+")
 _LONGEST: Final = 8000  # characters; some decompose into eighteen
+_CACHED_BELOW: Final = 0x3000
+"""The code points whose treatment is remembered: 12,000 of them, but not 100,000 ideographs."""
+
+
+class _Table(dict[int, str]):
+    """A table for `str.translate` that fills itself."""
+
+    def __missing__(self, code: int) -> str:
+        replacement = self.replace(chr(code))
+        if code < _CACHED_BELOW:
+            self[code] = replacement
+        return replacement
+
+    def replace(self, character: str) -> str:
+        """Return what a character becomes."""
+        raise NotImplementedError
+
+
+class _Marks(_Table):
+    """Drop invisible characters, and the marks that people leave out when they type.
+
+    Those are nonspacing marks above and below (combining class 200 and more, or 1) and the points
+    of Hebrew and Arabic (10 to 36). In other scripts marks are vowels, or make another letter.
+    """
+
+    def replace(self, character: str) -> str:
+        kind = unicodedata.combining(character)
+        is_accent = unicodedata.category(character) == "Mn" and (
+            kind == 1 or 10 <= kind <= 36 or kind >= 200
+        )
+        return "" if is_accent or INVISIBLE.match(character) else character
+
+
+class _Separators(_Table):
+    """Put spaces between words.
+
+    Letters, digits and marks make words. A symbol beyond Latin-1, pictures included, and a
+    character of an unspaced script is a word by itself. All else stands between words.
+    """
+
+    def replace(self, character: str) -> str:
+        category = unicodedata.category(character)
+        if category[0] in "LNM":
+            is_unspaced = unicodedata.name(character, "").startswith(_UNSPACED)
+            return f" {character} " if is_unspaced else character
+        is_picture = category in ("So", "Sm", "Sk") and character > "\xff"
+        return f" {character} " if is_picture else " "
+
+
+_MARKS: Final = _Marks()
+_SEPARATORS: Final = _Separators()
 
 
 def words(text: str | None) -> list[str]:
@@ -35,8 +83,8 @@ def words(text: str | None) -> list[str]:
         return []
     if not text.isascii():
         decomposed = unicodedata.normalize("NFKD", text.casefold())[:_LONGEST]
-        text = unicodedata.normalize("NFC", _ACCENTS.sub("", decomposed)).translate(_STROKES)
-    return _WORD.findall(text.casefold())
+        text = unicodedata.normalize("NFC", decomposed.translate(_MARKS)).translate(_STROKES)
+    return text.casefold().translate(_SEPARATORS).split()
 
 
 def folded(text: str | None) -> str:
