@@ -5,7 +5,7 @@ import re
 import ssl
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from urllib.parse import quote
 
 import orjson
@@ -327,6 +327,51 @@ def test_one_address_may_ask_a_hundred_things_at_a_time(nginx, bearer):
     assert_problem(refused, 429, "rate_limited")
     assert refused.headers["Retry-After"] == "1"
     assert others.status == 200
+
+
+LARGE = ["/tasks", "/tasks/export?format=csv", "/trash?include=total", "/api/ada%2Fb%0A/tasks"]
+
+
+@pytest.fixture(scope="module")
+def counting(upstream, tmp_path_factory):
+    """nginx that lets one network read two whole lists and ask ten things at a time."""
+    fewer = {
+        "limit_conn readers_of_all 10;": "limit_conn readers_of_all 2;",
+        "limit_conn clients 100;": "limit_conn clients 10;",
+    }
+    with nginx_before(upstream.path, tmp_path_factory.mktemp("counting"), fewer) as nginx:
+        yield nginx
+
+
+@pytest.mark.parametrize("path", LARGE)
+def test_one_address_reads_few_whole_lists_at_a_time(counting, upstream, path):
+    before = len(upstream.requests)
+    silent = {"X-Be-Silent": "yes"}
+    with ExitStack() as stack:
+        for _ in range(2):
+            reader = stack.enter_context(closing(counting.connection()))
+            reader.request("GET", path, headers=silent)
+        upstream.wait_for(before + 2)
+
+        assert_problem(counting.ask("GET", path), 429, "rate_limited")
+        assert counting.ask("GET", path, address="127.0.0.10").status == 200
+        for other in ("/tasks?limit=20", "/tasks?cursor=a", "/tasks/changes", "/tasks/1"):
+            assert counting.ask("GET", other).status == 200
+        assert counting.ask("POST", "/tasks", {}).status == 200
+
+
+def test_what_waits_for_a_slow_reader_takes_a_bounded_file(tmp_path, upstream):
+    small = {"proxy_max_temp_file_size 64m;": "proxy_max_temp_file_size 1m;"}
+    with (
+        nginx_before(upstream.path, tmp_path, small) as nginx,
+        nginx.dial(receive_buffer=4096) as reader,
+    ):
+        reader.sendall(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
+
+        sent = upstream.stalled_after()
+
+    # The file, nginx's buffers, and those of the sockets between.
+    assert 1 << 20 < sent < 16 << 20
 
 
 # --- When the service is away ----------------------------------------------------------------

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import queue
 import socketserver
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,10 +28,24 @@ class _Listener(socketserver.StreamRequestHandler):
             path = request.split()[1]
             if path == "/break-off":
                 return
-            if path == "/be-silent":
+            if path == "/endless":
+                self._send_endlessly()
+                return
+            if path == "/be-silent" or "X-Be-Silent" in request:
                 self.server.closing.wait(20)
                 return
             self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    def _send_endlessly(self) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n")
+        self.connection.settimeout(2)
+        sent = 0
+        try:
+            while sent < 64 * 1024 * 1024:
+                sent += self.connection.send(b"a" * 65536)
+        except OSError:
+            pass
+        self.server.stalled.put(sent)
 
 
 class Upstream(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
@@ -45,6 +61,18 @@ class Upstream(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         """Request line and headers of each."""
         self.connections = 0
         self.closing = threading.Event()
+        self.stalled: queue.Queue[int] = queue.Queue()
+
+    def wait_for(self, number: int) -> None:
+        """Wait until so many requests have come."""
+        deadline = time.monotonic() + 10
+        while len(self.requests) < number:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def stalled_after(self) -> int:
+        """Return how many bytes of an endless answer nobody takes any more."""
+        return self.stalled.get(timeout=30)
 
     def handle_error(self, *_: Any) -> None:
         """Say nothing: nginx hangs up on whom it does not need any more."""
