@@ -108,7 +108,7 @@ def test_the_words_of_tasks_that_are_there_are_made_anew(fresh, table):
         *("Buy milk", "Crème brûlée", "תל\u05beאביב", "sof\u00adtware", "दूध खरीदें", "買牛奶 🥛"),
         *("ซื้อนม", "😀" * 500, "\u0345" * 400, "한국어", "½ l"),
     ]
-    flask_migrate.upgrade(revision="0011")
+    flask_migrate.upgrade(revision="0012")
     execute(text("INSERT INTO users (id) VALUES ('ada')"), acting_as=SYSTEM)
     deleted_at = ", deleted_at" if table == "trash" else ""
     insert = text(f"""
@@ -119,7 +119,7 @@ def test_the_words_of_tasks_that_are_there_are_made_anew(fresh, table):
     """)
     execute(insert, {"titles": titles * 200}, acting_as=SYSTEM)
 
-    flask_migrate.upgrade(revision="0012")
+    flask_migrate.upgrade(revision="0013")
 
     select = text(f"SELECT DISTINCT title, title_words, description_words FROM {table}")
     rows = execute(select, acting_as=SYSTEM)
