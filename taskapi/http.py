@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, unquote_to_bytes
 
@@ -14,7 +15,7 @@ from werkzeug.exceptions import LengthRequired, RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import BaseConverter
 
-from taskapi.config import BODY_LIMIT, Settings
+from taskapi.config import BODY_LIMIT, IMPORT_LIMIT, Settings
 from taskapi.exceptions import NotFound
 from taskapi.fields import UUID_TEXT
 from taskapi.operations import body_limit_of
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 _AUTHORITY = re.compile(r"[a-z][a-z0-9+.-]*://[^/]*", re.IGNORECASE)
 _PREFIX = re.compile(r"(/(?!\.{1,2}(/|\Z))[A-Za-z0-9._~-]+)+/?")
-_DRAIN_LIMIT = 8 * 1024 * 1024  # bytes
 
 
 class App(Flask):
@@ -135,6 +135,7 @@ def init_app(app: Flask, settings: Settings) -> None:
         )
     app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT
     app.before_request(_refuse_oversized)
+    app.after_request(_drain_body)
     app.after_request(_forbid_guessing)
 
 
@@ -149,11 +150,21 @@ def _refuse_oversized() -> None:
         if length <= limit:
             request.max_content_length = limit
             return
-        if length <= _DRAIN_LIMIT:
-            # Whoever is still sending when the connection closes never reads the answer.
+        raise RequestEntityTooLarge
+
+
+def _drain_body(response: Response) -> Response:
+    """Read what a refusal has left of the body, up to the longest that is taken.
+
+    gunicorn closes a connection of which more than 64 KiB are unread: a client that is still
+    sending would never see the answer, and nginx makes a 502 of it.
+    """
+    environ = request.environ
+    if "CONTENT_LENGTH" in environ and (request.content_length or 0) <= IMPORT_LIMIT:
+        with suppress(OSError):  # The client may have hung up.
             while environ["wsgi.input"].read(BODY_LIMIT):
                 pass
-        raise RequestEntityTooLarge
+    return response
 
 
 def _forbid_guessing(response: Response) -> Response:
