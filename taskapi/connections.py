@@ -25,6 +25,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from taskapi.config import Settings
 from taskapi.statements import PreparedStatements
+from taskapi.threads import start_thread
 
 _QUOTED: Final = re.compile(r'^(connection to server .*? failed: )?(.*?)".*"', re.MULTILINE)
 GRACE: Final = 1.0  # seconds beyond the time limit in which the server itself gives up
@@ -73,9 +74,8 @@ class Watchdog:
         with self._lock:
             self._connections.add(connection)
             # A thread does not come along when a process forks.
-            if self._watching_in != os.getpid():
+            if self._watching_in != os.getpid() and start_thread(self._watch, name="watchdog"):
                 self._watching_in = os.getpid()
-                threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
     def _watch(self) -> None:
         while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -57,7 +58,12 @@ REFUSALS = {
 }
 """What is refused before a view is reached: code and sentence by status."""
 
-_TITLES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
+_TITLES = {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
 """What RFC 9110 calls them; in Python that depends on the version."""
 
 _PROBLEM_JSON = "application/problem+json"
@@ -182,7 +188,7 @@ def respond(error: TaskapiError) -> Response:
 
 
 def _answer_refusal(error: HTTPException) -> Response:
-    response = _refuse(error.code or 500)
+    response = _refuse(error.code or 500, error.description)
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
     return response
@@ -200,6 +206,8 @@ def _answer_fault(error: Exception) -> Response:
     return _refuse(500)
 
 
-def _refuse(status: int) -> Response:
-    refusal = REFUSALS.get(status, REFUSALS[400])
-    return _answer(_describe(status, *refusal))
+def _refuse(status: int, description: str | None = None) -> Response:
+    title = title_of(status)
+    # Of a status that nothing here is known to have, werkzeug says what it means.
+    of_itself = (re.sub(r"\W+", "_", title).strip("_").lower(), description or f"{title}.")
+    return _answer(_describe(status, *REFUSALS.get(status, of_itself)))

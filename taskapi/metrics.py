@@ -7,11 +7,13 @@ process's own.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 import struct
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -47,10 +49,8 @@ if DIRECTORY in os.environ:
     os.register_at_fork(after_in_child=_process_id.cache_clear)
     values.ValueClass = values.MultiProcessValue(_process_id)  # type: ignore[no-untyped-call]
 
-_BURIAL: Final = "burial"
-"""The file that says that counts are being moved from one file to another."""
-
 _PATIENCE: Final = 2.0  # seconds, until counts that never come to rest are told as they are
+_PAUSE: Final = 0.01  # seconds
 
 _IN_FLIGHT: Final = "taskapi.in_flight"
 _METHODS: Final = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
@@ -119,13 +119,26 @@ def get_metrics() -> Response:
 
 def bury(pid: int) -> None:
     """Keep what a process has counted, after its end, in one file for all that have ended."""
-    directory = Path(os.environ[DIRECTORY])
-    burial = directory / _BURIAL
-    burial.touch()
+    with _locked(fcntl.LOCK_EX):
+        _move_counts(pid, Path(os.environ[DIRECTORY]))
+
+
+@contextmanager
+def _locked(operation: int) -> Iterator[None]:
+    """Lock the directory while counts are moved; the system unlocks it where a process dies."""
+    descriptor = os.open(os.environ[DIRECTORY], os.O_RDONLY)
     try:
-        _move_counts(pid, directory)
+        fcntl.flock(descriptor, operation)
+        yield
     finally:
-        burial.unlink()
+        os.close(descriptor)
+
+
+def _refuse_moving() -> None:
+    """Raise BlockingIOError while counts are being moved from one file to another."""
+    # Not held while they are read, since gunicorn's master would wait for a frozen reader.
+    with _locked(fcntl.LOCK_SH | fcntl.LOCK_NB):
+        pass
 
 
 def _move_counts(pid: int, directory: Path) -> None:
@@ -152,12 +165,15 @@ def _collect() -> bytes:
     while time.monotonic() < deadline:
         before = _files()
         # A process may end or begin meanwhile: its file is gone, or has nothing in it yet.
-        with suppress(FileNotFoundError, struct.error):
+        with suppress(FileNotFoundError, struct.error, BlockingIOError):
+            _refuse_moving()
             text = generate_latest(registry)
             # Counts on their way from one file to the other are read twice or not at all, and
             # Prometheus would take the next, right ones for those after a restart.
-            if _BURIAL not in before and before == _files():
+            _refuse_moving()
+            if before == _files():
                 return text
+        time.sleep(_PAUSE)
     return generate_latest(registry)
 
 

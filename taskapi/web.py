@@ -34,9 +34,7 @@ def redirect_to_page() -> Any:
 @public
 def get_page_file(filename: str) -> Response:
     """Answer a file of the page."""
-    response = _send_file("web", filename)
-    response.headers["Content-Security-Policy"] = POLICY
-    return response
+    return _send_file("web", filename)
 
 
 @blueprint.get("/js/<path:filename>")
@@ -52,5 +50,6 @@ def _send_file(directory: str, filename: str) -> Response:
     # Asked for again each time, and answered with 304 while it is the same: a page never
     # gets the modules of two releases.
     response = send_from_directory(_CLIENTS / directory, filename, conditional=False)
+    response.headers["Content-Security-Policy"] = POLICY
     response.make_conditional(request)
     return response

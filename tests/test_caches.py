@@ -86,6 +86,9 @@ def test_what_a_client_says_of_host_path_and_method_changes_nothing(
     for _ in range(2):
         alice.creates()
     client = variant(trusted_proxies=trusted_proxies).test_client()
+    forgery = dict(FORGED)
+    if trusted_proxies:
+        del forgery["X-Forwarded-Prefix"]  # The proxy sets it or clears it.
     for method, path in [
         ("GET", "/"),
         ("GET", "/docs"),
@@ -100,10 +103,22 @@ def test_what_a_client_says_of_host_path_and_method_changes_nothing(
     ]:
         who = bearer(alice.token)
         plain = client.open(path, method=method, headers=who, buffered=True)
-        forged = client.open(path, method=method, headers={**who, **FORGED}, buffered=True)
+        forged = client.open(path, method=method, headers={**who, **forgery}, buffered=True)
 
         assert shown(forged) == shown(plain), path
         assert "evil" not in str(forged.headers)
+
+
+def test_no_cache_keeps_what_a_prefix_is_in(variant, alice):
+    alice.creates()
+    alice.creates()
+    client = variant(trusted_proxies=1).test_client()
+    headers = {**bearer(alice.token), "X-Forwarded-Prefix": "/evil"}
+
+    for path in ("/", "/docs", "/docs/docs.js", "/app", "/app/", "/openapi.json", "/tasks?limit=1"):
+        answer = client.get(path, headers=headers, buffered=True)
+        has_prefix = "/evil" in answer.text + str(answer.headers)
+        assert not has_prefix or answer.headers["Cache-Control"] == "no-store", path
 
 
 def shown(answer):

@@ -6,6 +6,9 @@ from functools import reduce
 from operator import getitem
 from urllib.parse import urljoin
 
+import pytest
+
+from taskapi import openapi
 from taskapi.errors import catalogue
 from taskapi.tasks.schemas import SERVER_WRITTEN
 from taskapi.trash.service import NOT_HERE
@@ -145,6 +148,28 @@ def test_what_validates_is_what_is_described(client):
         "completed",
         "order",
     }
+
+
+@pytest.mark.parametrize("directory", ["docs", "app", "js"])
+def test_every_file_that_is_answered_has_a_policy(client, directory):
+    places = {
+        "docs": [openapi._OWN_FILES, openapi._SWAGGER_UI],
+        "app": [ROOT / "clients" / "web"],
+        "js": [ROOT / "clients" / "js"],
+    }
+    answers = {
+        file.name: client.get(f"/{directory}/{file.name}", buffered=True)
+        for place in places[directory]
+        for file in place.iterdir()
+        if file.is_file()
+    }
+
+    served = {name: answer for name, answer in answers.items() if answer.status_code == 200}
+    assert len(served) > 3
+    for name, answer in served.items():
+        policy = answer.headers.get("Content-Security-Policy", "")
+        assert policy.startswith("default-src 'none'"), name
+        assert "frame-ancestors 'none'" in policy, name
 
 
 def test_the_page_asks_for_nothing_from_elsewhere_and_runs_nothing_inline(client):

@@ -1,5 +1,6 @@
 """What Prometheus may know."""
 
+import fcntl
 import fnmatch
 import os
 import re
@@ -14,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 import requests
+from prometheus_client import generate_latest
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
 from taskapi import create_app
@@ -183,14 +185,55 @@ def test_what_a_process_counted_that_ends_meanwhile_is_counted_once(files, monke
     assert list(own.parent.iterdir()) == [ended]
 
 
+def lock_counts(directory):
+    """Do as a process that moves counts; return the descriptor that holds the lock."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
+
+
+@pytest.fixture
+def readings(monkeypatch):
+    """How often the counts were read."""
+    made = []
+
+    def read_counts(registry):
+        made.append(registry)
+        return generate_latest(registry)
+
+    monkeypatch.setattr("taskapi.metrics.generate_latest", read_counts)
+    return made
+
+
+def test_a_process_that_was_killed_while_it_moved_counts_stops_nobody(files, readings):
+    # As the release before left it.
+    files[0].with_name("burial").touch()
+    code = "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], 0), 2); os.kill(os.getpid(), 9)"
+    killed = subprocess.run([sys.executable, "-c", code, files[0].parent], check=False)
+    assert killed.returncode == -signal.SIGKILL
+
+    assert read(_collect().decode())["taskapi_x_total"] == 13
+    assert len(readings) == 1
+
+
+def test_counts_that_never_come_to_rest_are_told_without_spinning(files, readings, monkeypatch):
+    monkeypatch.setattr("taskapi.metrics._PATIENCE", 0.2)
+    descriptor = lock_counts(files[0].parent)
+
+    assert read(_collect().decode())["taskapi_x_total"] == 13
+
+    os.close(descriptor)
+    assert len(readings) == 1
+
+
 def test_nothing_is_told_while_counts_are_moved(files):
     own, ended = files
-    (burial := own.with_name("burial")).touch()
+    descriptor = lock_counts(own.parent)
     write_count(ended, 13)
 
     def finish():
         files.remove(own)
-        burial.unlink()
+        os.close(descriptor)
 
     threading.Timer(0.2, finish).start()
 

@@ -4,9 +4,11 @@ import gzip
 import re
 
 import pytest
+from flask import abort
 
 from taskapi.auth import service
 from taskapi.errors import catalogue
+from taskapi.operations import public
 from tests.people import assert_problem
 
 JSON = "application/json"
@@ -106,3 +108,20 @@ def test_every_code_has_a_status_and_a_sentence():
         assert re.fullmatch(r"[a-z_]+", code)
         assert 400 <= status <= 503
         assert re.fullmatch(r"[A-Z`].+[.`]", sentence), sentence
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (406, "not_acceptable"),
+        (416, "range_not_satisfiable"),
+        (422, "unprocessable_content"),
+        (428, "precondition_required"),
+        (502, "bad_gateway"),
+    ],
+)
+def test_a_status_that_nothing_names_is_called_what_it_is(variant, status, code):
+    app = variant()
+    app.add_url_rule("/refused", view_func=public(lambda: abort(status)))
+
+    assert_problem(app.test_client().get("/refused"), status, code)

@@ -21,6 +21,7 @@ from jwt import PyJWK, PyJWTError
 
 from taskapi.config import VERSION
 from taskapi.exceptions import IssuerUnavailable, TokenInvalid
+from taskapi.threads import start_thread
 
 _FRESH_SECONDS = 300
 _ASK_AGAIN_SECONDS = 30
@@ -112,15 +113,15 @@ class KeySet:
                 if may_be_new:
                     self._asked_for_unknown_at = now
                 self._is_answered = threading.Event()
-                threading.Thread(
-                    target=self._refresh, args=(self._is_answered,), daemon=True
-                ).start()
+                if not start_thread(self._refresh, self._is_answered, name="issuer's keys"):
+                    self._last_answer_was_good = False
+                    self._is_answered.set()
             return self._is_answered
 
     def _refresh(self, is_answered: threading.Event) -> None:
         try:
             keys = fetch_keys(self._url)
-        except (OSError, HTTPException, ValueError) as error:
+        except (OSError, HTTPException, ValueError, RuntimeError) as error:
             self._last_answer_was_good = False
             # Not what it says, which may quote the answer.
             reason = getattr(error, "strerror", None) or type(error).__name__
@@ -147,8 +148,8 @@ def fetch_keys(url: str) -> dict[str | None, PyJWK]:
     # The time-out is for each packet; an issuer whose answer comes in drops is cut off.
     deadline = threading.Timer(_DEADLINE_SECONDS, _hang_up, (connection.sock,))
     deadline.daemon = True
-    deadline.start()
     try:
+        deadline.start()  # RuntimeError where the system starts no more threads.
         target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
         headers = {"Accept": "application/json", "User-Agent": f"taskapi/{VERSION}"}
         connection.request("GET", target, headers=headers)

@@ -24,6 +24,7 @@ from taskapi.config import Settings
 from taskapi.database import SYSTEM, execute
 from taskapi.exceptions import Unavailable
 from taskapi.metrics import waiters
+from taskapi.threads import start_thread
 
 _SHARE_OF_ONE: Final = 0.75  # Nobody keeps all others standing.
 _PAUSE: Final = 0.25  # seconds between two looks
@@ -80,8 +81,8 @@ class WaitingRoom:
             self._waiters.add(waiter)
             waiters.inc()
             if not self._is_looking:
-                self._is_looking = True
-                threading.Thread(target=self._look, name="waiting", daemon=True).start()
+                # Without a thread the client waits to the end, and the next one tries again.
+                self._is_looking = start_thread(self._look, name="waiting")
         try:
             waiter.is_called.wait(seconds)
         finally:

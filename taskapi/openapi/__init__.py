@@ -81,4 +81,7 @@ def get_docs_file(filename: str) -> Response:
 
 
 def _send_file(directory: Path, filename: str) -> Response:
-    return send_from_directory(directory, filename, max_age=_MAX_AGE, conditional=False)
+    response = send_from_directory(directory, filename, max_age=_MAX_AGE, conditional=False)
+    # Swagger UI has pages among its files.
+    response.headers["Content-Security-Policy"] = _POLICY
+    return response

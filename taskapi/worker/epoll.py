@@ -15,6 +15,7 @@ from gunicorn.util import close_graceful
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn
 
 from taskapi.database import has_waited
+from taskapi.threads import start_thread
 from taskapi.worker import PortableWorker
 
 _LOOK: Final = 0.02  # seconds
@@ -131,7 +132,13 @@ class EpollWorker(PortableWorker):
             conn.timeout = min(conn.timeout, time.monotonic() + STOP_KEEPALIVE_LINGER)
         descriptor = conn.sock.fileno()
         self._idle[descriptor] = conn
-        watch(descriptor, select.EPOLLIN | select.EPOLLONESHOT)
+        try:
+            watch(descriptor, select.EPOLLIN | select.EPOLLONESHOT)
+        except (OSError, ValueError):
+            # It was closed at this very moment; the thread goes on.
+            if self._idle.pop(descriptor, None):
+                conn.close()
+                self.method_queue.defer(self._uncount)
 
     def _serve(self) -> None:
         me = threading.get_ident()
@@ -164,7 +171,9 @@ class EpollWorker(PortableWorker):
             and b"\r\n\r\n" in _peek(conn, _LONGEST_HEAD)
             and self._more.acquire(blocking=False)
         ):
-            threading.Thread(target=self._answer_overdue, args=(conn,), daemon=True).start()
+            if not start_thread(self._answer_overdue, conn, name="overdue"):
+                self._more.release()
+                self._await(conn, self._epoll.modify)
         else:
             self._await(conn, self._epoll.modify)
 
