@@ -140,8 +140,31 @@ def test_so_does_what_would_run_behind_white_space(alice, sign, marks):
 
     first, second = lines_of(export(alice, "csv"))
 
-    assert first["description"] == f"'{marks}{sign}=1+1"
-    assert second["title"] == f"''{sign}=1+1"
+    # Behind a tab or the end of a line some begin another cell.
+    again = "'" if sign.strip(" \u00a0\u3000") else ""
+    assert first["description"] == f"'{marks}{sign}{again}=1+1"
+    assert second["title"] == f"''{sign}{again}=1+1"
+
+
+@pytest.mark.parametrize(
+    "hidden", ["\ufeff", "\u200b", "\u2060", "\u00ad"], ids=["bom", "zwsp", "wj", "shy"]
+)
+def test_so_does_what_would_run_behind_what_is_invisible(alice, hidden):
+    alice.creates("a", description=f"{hidden}=1+1")
+
+    [line] = lines_of(export(alice, "csv"))
+
+    assert line["description"] == f"'{hidden}=1+1"
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "\n", "; ", ";\u200b"])
+def test_so_does_what_would_run_where_a_spreadsheet_splits(alice, separator):
+    alice.creates("a", description=f"x{separator}=1+1{separator}y")
+
+    [line] = lines_of(export(alice, "csv"))
+
+    mark = f"{separator[0]}'{separator[1:]}=1+1"
+    assert mark in line["description"]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,10 @@ from uuid import uuid4
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from taskapi.transfer import formats
 from tests.people import assert_problem, assert_refused_field, outsider
 
 SECRET = "a secret that the issuer and we share"
@@ -255,6 +258,35 @@ def test_importing_twice_changes_nothing_the_second_time(alice, media):
     ]
     assert (report["created"], report["existing"]) == (0, 2)
     assert everything(alice) == before
+
+
+def test_rows_without_ids_are_new_tasks_each_time(alice):
+    for _ in range(2):
+        assert statuses(imports(alice, b"title\na\nb\n", CSV)) == ["created", "created"]
+
+    assert len(tasks_of(alice)) == 4
+
+
+@in_every_format
+def test_deduplicated_rows_without_ids_are_added_once(alice, bob, media):
+    file = written(media, [{"title": title} for title in ("a", "b", "a")])
+
+    first = imports(alice, file, media, "?deduplicate=true")
+    again = imports(alice, file, media, "?deduplicate=true")
+    of_bob = imports(bob, file, media, "?deduplicate=true")
+
+    # What stands twice in a file is two tasks.
+    assert statuses(first) == statuses(of_bob) == ["created"] * 3
+    assert statuses(again) == ["exists"] * 3
+    assert [row["id"] for row in again["rows"]] == [row["id"] for row in first["rows"]]
+    assert len(tasks_of(alice)) == 3
+
+
+def test_a_trial_of_deduplicated_rows_names_the_ids_that_they_will_have(alice):
+    trial = imports(alice, b"title\na\n", CSV, "?deduplicate=true&dry_run=true")
+    done = imports(alice, b"title\na\n", CSV, "?deduplicate=true")
+
+    assert trial["rows"] == done["rows"]
 
 
 def test_what_is_here_is_left_as_it_is_whatever_the_file_says(alice):
@@ -602,12 +634,11 @@ def test_an_open_task_with_a_time_of_completion_is_refused_in_csv_too(alice):
         b"\r\n",
         b"id,description\r\n,a\r\n",
         b"title,colour\r\na,red\r\n",
-        b"Title\r\na\r\n",
         b"title,title\r\na,b\r\n",
-        b"title,\r\na,\r\n",
-        b"title;description\r\na;b\r\n",
+        b"title,,order\r\na,,1\r\n",
+        b"title|description\r\na|b\r\n",
     ],
-    ids=["nothing", "no line", "no title", "unknown", "case", "twice", "nameless", "semicolons"],
+    ids=["nothing", "no line", "no title", "unknown", "twice", "nameless", "bars"],
 )
 def test_a_file_without_the_right_columns_is_refused_as_a_whole(alice, file):
     assert_refused_field(send(alice, file, CSV), "", "wrong_columns")
@@ -638,6 +669,39 @@ def test_csv_may_have_a_byte_order_mark_and_any_ends_of_lines(alice, mark, end):
     assert statuses(imports(alice, file, CSV)) == ["created"] * 2
 
     assert {task["title"] for task in tasks_of(alice)} == {"Grüße", "Äpfel"}
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "Title,Description,COMPLETED\na,b,TRUE\n",
+        "title , description, completed\na,b,true\n",
+        "title,description,completed,\na,b,true,\n",
+        "title,description,completed,,\na,b,true,,\n",
+        "title;description;completed\na;b;true\n",
+        "title;description;completed;\r\na;b;true;\r\n",
+        "\ufefftitle\tdescription\tcompleted\na\tb\ttrue\n",
+        '"title";"description";"completed"\n"a";"b";"true"\n',
+    ],
+    ids=["case", "spaces", "comma", "commas", "semicolons", "both", "tabs", "quoted"],
+)
+def test_csv_is_read_as_spreadsheets_write_it(alice, file):
+    assert statuses(imports(alice, file.encode(), CSV)) == ["created"]
+
+    [task] = tasks_of(alice)
+    assert (task["title"], task["description"], task["completed"]) == ("a", "b", True)
+
+
+PIECES = [*"'=+-@;\t\r\n ,ax\"\ufeff\u200b\u3000＝"]
+
+
+@given(text=st.text(st.sampled_from(PIECES), max_size=30))
+def test_what_csv_marks_an_import_takes_away_again(text):
+    task = {**dict.fromkeys(formats.COLUMNS), "title": "a", "description": text}
+
+    [read] = formats.read_csv(b"".join(formats.write_csv([[task]])))
+
+    assert read["description"] == text
 
 
 @pytest.mark.parametrize("media", [f"{CSV}; charset=utf-8", "Text/CSV"])

@@ -462,7 +462,7 @@ export interface paths {
         put?: never;
         /**
          * Add up to 10,000 tasks from a file: an array, JSON lines, or CSV with a line of names.
-         * @description Ids are kept, and so are `created_at` and `completed_at`; what is here already, or in the trash, is left as it is, so importing twice changes nothing. A task that cannot be taken is reported and stops nothing. Where the new ones exceed your quota, none is added.
+         * @description Ids are kept, and so are `created_at` and `completed_at`; what is here already, or in the trash, is left as it is, so importing twice changes nothing. A task without an id is a new one each time, unless you `deduplicate`. A task that cannot be taken is reported and stops nothing. Where the new ones exceed your quota, none is added.
          */
         post: operations["transfer_import_file"];
         delete?: never;
@@ -4393,6 +4393,8 @@ export interface operations {
             query?: {
                 /** @description Report, and add nothing. */
                 dry_run?: boolean;
+                /** @description Give a task without an id one that follows from what it says, so that importing the file again adds nothing. */
+                deduplicate?: boolean;
             };
             header?: {
                 /** @description A name for this request, unique among yours. Sent again with it within 24 hours, the request has no second effect and gets the first answer again. */

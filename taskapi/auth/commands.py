@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 from typing import IO, Any
@@ -129,6 +130,7 @@ def import_users(file: IO[bytes]) -> None:
     with running_database(), _progress(file) as progress:
         for number, line in enumerate(file, start=1):
             progress.update(len(line))
+            line = line.removeprefix(codecs.BOM_UTF8)  # noqa: PLW2901 -- at the file's beginning
             if not line.strip():
                 continue
             read += 1

@@ -15,6 +15,7 @@ from taskapi.config import BODY_LIMIT, IMPORT_LIMIT
 from taskapi.database import Row
 from taskapi.exceptions import FieldError, MalformedJSON, ValidationFailed
 from taskapi.operations import parse_json
+from taskapi.text import INVISIBLE_IN_BMP
 from taskapi.transfer.service import MOST
 
 TASK_LIMIT: Final = BODY_LIMIT
@@ -25,10 +26,15 @@ COLUMNS: Final = (
     *("order", "created_at", "updated_at", "version"),
 )
 _TEXTS: Final = ("title", "description")
-# What a spreadsheet may run (OWASP, CSV Injection), behind any number of our own marks. White
-# space hides nothing: some take it away before they look.
-_FORMULA: Final = re.compile(r"'*(\s*[=+\-@＝＋－＠]|[\t\r\n])")
-_MARK: Final = "'"
+_DELIMITERS: Final = ",;\t"
+# What a spreadsheet may run (OWASP, CSV Injection), behind any number of our own marks: at the
+# beginning of a cell, and where one that splits at other delimiters or lines would begin another.
+# White space and what is invisible hides nothing: some take it away before they look.
+_HIDDEN: Final = rf"(?:[^\S\t\r\n]|[{INVISIBLE_IN_BMP}])*"
+_AT_START: Final = rf"('*(?={_HIDDEN}[=+\-@＝＋－＠\t\r\n]))"
+_WITHIN: Final = rf"('*(?={_HIDDEN}[=+\-@＝＋－＠]))"
+_UNMARKED: Final = re.compile(rf"^{_AT_START}|(?<=[;\t\r\n]){_WITHIN}")
+_MARKED: Final = re.compile(rf"^'{_AT_START}|(?<=[;\t\r\n])'{_WITHIN}")
 
 _BLANK: Final = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]{0,%d}" % TASK_LIMIT)
 _STRING: Final = rb'"(?:[^"\\]++|\\.)*+"'
@@ -137,16 +143,25 @@ def read_json_lines(body: bytes) -> Iterator[Any]:
 
 
 def read_csv(body: bytes) -> Iterator[Any]:
-    """Read the lines below one of names. Raises `ValidationFailed` where there is no such line."""
+    """Read the lines below one of names, as spreadsheets write them.
+
+    The delimiter is a comma, a semicolon or a tab. Names may be in any case, with white space
+    around them, and a delimiter may end each line. Raises `ValidationFailed` where there is no
+    line of names.
+    """
     lines = _Lines(body)
-    reader = csv.reader(lines, strict=True)
+    reader = csv.reader(lines, strict=True, delimiter=_find_delimiter(body))
     try:
-        names = next(reader, [])
+        names = [name.strip().lower() for name in next(reader, [])]
+        while names and not names[-1]:
+            del names[-1]
         if "title" not in names or len(set(names)) < len(names) or not set(names) <= set(COLUMNS):
             detail = f"The first line must name the columns: title, and of {', '.join(COLUMNS)}."
             raise _refused("wrong_columns", detail)
         for cells in reader:
             lines.begin_record()
+            while len(cells) > len(names) and not cells[-1]:
+                del cells[-1]
             if len(cells) == len(names):
                 yield _task(dict(zip(names, cells, strict=True)))
             elif cells:
@@ -158,6 +173,12 @@ def read_csv(body: bytes) -> Iterator[Any]:
     except csv.Error as error:
         detail = f"Line {reader.line_num} is not CSV: {error}."
         raise _refused("malformed_csv", detail) from None
+
+
+def _find_delimiter(body: bytes) -> str:
+    """Return the delimiter that the first line has most of, where it ends no cell's quotes."""
+    first = re.split(rb"[\r\n]", body[:TASK_LIMIT], maxsplit=1)[0]
+    return max(_DELIMITERS, key=lambda delimiter: first.count(delimiter.encode()))
 
 
 class _Lines:
@@ -194,16 +215,22 @@ def _cell(name: str, value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    is_unsafe = name in _TEXTS and _FORMULA.match(value)
-    return f"{_MARK}{value}" if is_unsafe else str(value)
+    return _UNMARKED.sub(_mark, value) if name in _TEXTS else str(value)
+
+
+def _mark(found: re.Match[str]) -> str:
+    return f"'{found[0]}"
+
+
+def _unmark(found: re.Match[str]) -> str:
+    return found[0][1:]
 
 
 def _task(cells: dict[str, str]) -> dict[str, Any]:
     task: dict[str, Any] = {}
     for name, cell in cells.items():
         if name in _TEXTS:
-            is_marked = cell.startswith(_MARK) and _FORMULA.match(cell)
-            task[name] = cell.removeprefix(_MARK) if is_marked else cell
+            task[name] = _MARKED.sub(_unmark, cell)
         elif name == "completed" and cell:
             task[name] = {"true": True, "false": False}.get(cell.lower(), cell)
         elif name == "order" and cell:

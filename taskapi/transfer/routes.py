@@ -81,12 +81,19 @@ def import_file(query: dict[str, Any], body: bytes, media: str) -> Any:
     """Add up to 10,000 tasks from a file: an array, JSON lines, or CSV with a line of names.
 
     Ids are kept, and so are `created_at` and `completed_at`; what is here already, or in the
-    trash, is left as it is, so importing twice changes nothing. A task that cannot be taken
-    is reported and stops nothing. Where the new ones exceed your quota, none is added.
+    trash, is left as it is, so importing twice changes nothing. A task without an id is a new one
+    each time, unless you `deduplicate`. A task that cannot be taken is reported and stops nothing.
+    Where the new ones exceed your quota, none is added.
     """
     after_this_request(_give_memory_back)
     schema = current_app.extensions.get(IMPORTED_TASK, _IMPORTED_TASK)
-    rows = import_tasks(g.actor, _READERS[media](body), schema, dry_run=query["dry_run"])
+    rows = import_tasks(
+        g.actor,
+        _READERS[media](body),
+        schema,
+        dry_run=query["dry_run"],
+        deduplicate=query["deduplicate"],
+    )
     counts = dict.fromkeys(("created", "exists", "in_trash", "refused"), 0)
     for row in rows:
         counts[row["status"]] += 1

@@ -25,6 +25,15 @@ class ImportQuery(Input):
         load_default=False,
         metadata={"description": "Report, and add nothing.", "example": True},
     )
+    deduplicate = Boolean(
+        in_text=True,
+        load_default=False,
+        metadata={
+            "description": "Give a task without an id one that follows from what it says, so that "
+            "importing the file again adds nothing.",
+            "example": True,
+        },
+    )
 
 
 class ImportedTask(TaskInput):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 from typing import Any, Final
+from uuid import UUID
 
 import orjson
 import structlog
@@ -58,15 +61,22 @@ def export_tasks(actor: Actor) -> tuple[list[Row], Iterator[list[Row]]]:
 
 
 def import_tasks(
-    actor: Actor, said: Iterable[Any], schema: ImportedTask, *, dry_run: bool
+    actor: Actor,
+    said: Iterable[Any],
+    schema: ImportedTask,
+    *,
+    dry_run: bool,
+    deduplicate: bool = False,
 ) -> list[Row]:
     """Add the tasks that are not here yet; return what became of each.
 
-    `schema` validates each of them. Raises `ValidationFailed` where there are more than `MOST`,
+    `schema` validates each of them. With `deduplicate` the id of a task that has none follows
+    from its fields. Raises `ValidationFailed` where there are more than `MOST`,
     or what is read cannot be.
     """
     with _one_at_a_time():
-        report, wanted = _read_all(said, schema, dry_run=dry_run)
+        identify = _DerivedIds(actor.user_id) if deduplicate else _new_id
+        report, wanted = _read_all(said, schema, identify, dry_run=dry_run)
     with transaction(acting_as=actor):
         if actor.session_id is None:
             execute(_PROVIDE_OWNER, {"owner": actor.user_id}, acting_as=actor)
@@ -90,8 +100,36 @@ def _one_at_a_time() -> Iterator[None]:
         _READING.release()
 
 
+class _DerivedIds:
+    """Ids that follow from a task's fields: UUIDs of version 8 (RFC 9562, 5.8), of a SHA-256.
+
+    Of equal tasks in a file the first, the second and so on have ids of their own.
+    """
+
+    def __init__(self, user_id: str) -> None:
+        self._user_id = user_id
+        self._seen: Counter[bytes] = Counter()
+
+    def __call__(self, task: dict[str, Any]) -> str:
+        fields = orjson.dumps([self._user_id, task], option=orjson.OPT_SORT_KEYS)
+        content = hashlib.sha256(fields).digest()
+        self._seen[content] += 1
+        digest = hashlib.sha256(content + b"%d" % self._seen[content]).digest()
+        number = int.from_bytes(digest[:16])
+        number = number & ~(0xF << 76) & ~(0x3 << 62) | 0x8 << 76 | 0x2 << 62
+        return str(UUID(int=number))
+
+
+def _new_id(_task: dict[str, Any]) -> str:
+    return str(uuid7())
+
+
 def _read_all(
-    said: Iterable[Any], schema: ImportedTask, *, dry_run: bool
+    said: Iterable[Any],
+    schema: ImportedTask,
+    identify: Callable[[dict[str, Any]], str],
+    *,
+    dry_run: bool,
 ) -> tuple[list[Row], list[tuple[Row, dict[str, Any]]]]:
     """Return a line of the report for each task, and with it those that can be added."""
     report: list[Row] = []
@@ -104,24 +142,27 @@ def _read_all(
         line: Row = {"row": number, "status": "created"}
         report.append(line)
         try:
-            task = _read(one, schema, budget.limit)
+            task = _read(one, schema, identify, budget.limit)
         except ValidationFailed as refusal:
             line |= {"status": "refused", **budget.spend(refusal).members}
         else:
-            if not dry_run or "id" in one:  # What a trial would make is made anew the next time.
+            # What a trial would make is made anew the next time.
+            if not dry_run or "id" in one or identify is not _new_id:
                 line["id"] = task["id"]
             # Here, and not while the owner's other writes wait.
             wanted.append((line, task if dry_run else stored(task)))
     return report, wanted
 
 
-def _read(said: Any, schema: ImportedTask, limit: int) -> dict[str, Any]:
+def _read(
+    said: Any, schema: ImportedTask, identify: Callable[[dict[str, Any]], str], limit: int
+) -> dict[str, Any]:
     if isinstance(said, ValidationFailed):
         raise said
     task = load(schema, said, limit=limit)
     if task.get("completed_at"):
         task["completed"] = True
-    return {"id": str(uuid7()), **task}
+    return task if "id" in task else {"id": identify(task), **task}
 
 
 def _add(actor: Actor, wanted: list[tuple[Row, dict[str, Any]]], *, dry_run: bool) -> None:
