@@ -122,7 +122,7 @@ def batch(*, perhaps_first: bool, for_good: bool) -> ClauseElement:
     gone = (
         delete(Task)
         .where(*is_wanted, said.op == "delete", change.number.is_not(None))
-        .returning(*(Task.__table__.c[name] for name in sql.KEPT), number.label("number"))
+        .returning(*sql.LEAVING, number.label("number"))
         .cte("gone")
     )
     nothing = (cast(null(), column.type).label(column.name) for column in sql.COLUMNS[1:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Uuid,
     func,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from taskapi.auth.models import USER_ID_LENGTH
@@ -85,6 +87,8 @@ class TrashedTask(Content, Base):
     __tablename__ = "trash"
 
     deleted_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), index=True)
+    # What a later release may have added to tasks while this one still serves beside it.
+    other_columns: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
 
     __table_args__ = (Index(None, "user_id", "deleted_at", "id"),)
 

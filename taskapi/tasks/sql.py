@@ -28,11 +28,12 @@ from sqlalchemy import (
     case,
     delete,
     func,
+    literal,
     literal_column,
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.dialects.postgresql import Insert, array, insert
 
 from taskapi.auth.models import User
 from taskapi.tasks.models import Content, Task, Tombstone, TrashedTask
@@ -45,7 +46,7 @@ class Change(NamedTuple):
     time: ColumnElement[datetime]
 
 
-def shown(kind: type[Content]) -> tuple[Any, ...]:
+def shown(kind: Any) -> tuple[Any, ...]:
     """Name what is shown of a task."""
     return (
         *(kind.id, kind.user_id, kind.title, kind.description),
@@ -60,6 +61,15 @@ KEPT = (
     *("completed_at", "order", "created_at", "updated_at"),
 )
 """What of a task is kept in the trash, and comes back from there."""
+
+LEAVING = (
+    *(Task.__table__.c[name] for name in KEPT),
+    (
+        func.to_jsonb(literal_column("tasks"))
+        - array([literal(column.name) for column in Task.__table__.c])
+    ).label("other_columns"),
+)
+"""What a statement that deletes tasks returns for `burying`."""
 
 OWNER = bindparam("owner", type_=Task.user_id.type)
 IS_OWN = (Task.user_id == OWNER, Task.id == bindparam("task"))
@@ -156,7 +166,7 @@ def deleting(*, conditional: bool, for_good: bool) -> ClauseElement:
     gone = (
         delete(Task)
         .where(*IS_OWN, *([_IS_MATCH] if conditional else []), CHANGE.number.is_not(None))
-        .returning(*(Task.__table__.c[name] for name in KEPT))
+        .returning(*LEAVING)
         .cte("gone")
     )
     parts = burying(gone, CHANGE.number, CHANGE.time, for_good=for_good)
@@ -173,9 +183,10 @@ def burying(
     )
     parts = [_replacing(buried, ["version", "deleted_at"]).cte("buried")]
     if not for_good:
-        kept = [*KEPT, "version", "deleted_at"]
+        names = [*KEPT, "other_columns"]
+        kept = [*names, "version", "deleted_at"]
         trashed = insert(TrashedTask).from_select(
-            kept, select(*(gone.c[name] for name in KEPT), number, time)
+            kept, select(*(gone.c[name] for name in names), number, time)
         )
         # An id can be in the trash already only where somebody created it anew meanwhile.
         parts.append(_replacing(trashed, kept[2:]).cte("trashed"))

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from psycopg2.errors import UniqueViolation
-from sqlalchemy import ClauseElement, Integer, bindparam, delete, func, select, tuple_
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import (
+    ClauseElement,
+    Column,
+    Integer,
+    bindparam,
+    delete,
+    func,
+    literal_column,
+    select,
+    tuple_,
+)
+from sqlalchemy.dialects.postgresql import JSONB
 
 from taskapi.database import Actor, Row, execute
 from taskapi.exceptions import TaskExists, TaskNotFound
 from taskapi.tasks.models import Task, Tombstone, TrashedTask
-from taskapi.tasks.sql import CHANGE, COLUMNS, KEPT, OWNER, shown
+from taskapi.tasks.sql import CHANGE, OWNER, shown
 
 log = structlog.get_logger()
 
@@ -79,17 +89,28 @@ def _restoring() -> ClauseElement:
     gone = (
         delete(TrashedTask)
         .where(*_IS_OWN, CHANGE.number.is_not(None))
-        .returning(*(TrashedTask.__table__.c[name] for name in KEPT))
+        .returning(
+            *(TrashedTask.user_id, TrashedTask.id, TrashedTask.other_columns),
+            func.to_jsonb(literal_column("trash")).label("columns"),
+        )
         .cte("gone")
     )
-    values: dict[str, Any] = {name: gone.c[name] for name in KEPT}
-    values |= {"updated_at": CHANGE.time, "version": CHANGE.number}
-    restored = insert(Task).from_select(list(values), select(*values.values()))
+    change = func.jsonb_build_object("updated_at", CHANGE.time, "version", CHANGE.number)
+    row = gone.c.columns.op("||")(gone.c.other_columns).op("||")(change)
+    # A function, since a later release may have added columns that cannot be named here.
+    restored = (
+        func.taskapi_insert_task(row, type_=JSONB())
+        .table_valued(*(Column(column.name, column.type) for column in Task.__table__.c))
+        .alias("restored")
+        .lateral()
+    )
     # The task is there again, so its deletion is no news for anybody.
     forgotten = delete(Tombstone).where(
         Tombstone.user_id == gone.c.user_id, Tombstone.id == gone.c.id
     )
-    return restored.returning(*COLUMNS).add_cte(forgotten.cte("forgotten"))
+    return (
+        select(*shown(restored.c)).select_from(gone, restored).add_cte(forgotten.cte("forgotten"))
+    )
 
 
 NOT_HERE: Final = "There is no task with this id in your trash."
