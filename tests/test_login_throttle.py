@@ -12,6 +12,12 @@ from tests.people import PASSWORD, assert_problem
 WRONG = "wrong password"
 
 
+@pytest.fixture(autouse=True)
+def _a_thread_for_each_attempt(app, monkeypatch):
+    """More of them come at once than half of the threads, and are to be decided."""
+    monkeypatch.setitem(app.extensions, "taskapi.password_threads", threading.BoundedSemaphore(32))
+
+
 @pytest.fixture
 def attempt(app):
     def attempt(email="alice@example.com", password=WRONG, address="198.51.100.1"):
@@ -29,7 +35,7 @@ def attempt_with(variant):
     """Make attempts at one address that may fail at a rate."""
 
     def attempt_with(failures):
-        app = variant(login_failures_per_address=failures)
+        app = variant(login_failures_per_address=failures, threads=32)
 
         def attempt(email, password=WRONG):
             body = {"email": email, "password": password}

@@ -40,7 +40,9 @@ def test_an_address_is_taken_in_every_spelling(client, alice, email):
     assert_problem(response, 409, "email_taken")
 
 
-def test_of_many_who_want_one_address_one_gets_it(app):
+def test_of_many_who_want_one_address_one_gets_it(variant):
+    app = variant(threads=12)
+
     def register(_: int) -> int:
         body = {"email": "ada@example.com", "password": PASSWORD}
         return app.test_client().post("/auth/register", json=body).status_code

@@ -54,10 +54,14 @@ def init_app(app: Flask, settings: Settings) -> None:
     """Bound how many passwords are hashed at the same time.
 
     A hash occupies a core for its whole length: more of them at once than there are cores
-    finish no sooner, and would leave none for the other requests.
+    finish no sooner, and would leave none for the other requests. Those that hash or wait for it
+    are at most half of the threads.
     """
     cores = max(1, (os.cpu_count() or 1) // settings.web_concurrency)
     app.extensions["taskapi.passwords"] = threading.BoundedSemaphore(cores)
+    app.extensions["taskapi.password_threads"] = threading.BoundedSemaphore(
+        max(cores, settings.threads // 2)
+    )
 
 
 def normalise(password: str) -> str:
@@ -145,9 +149,15 @@ def is_usable(password_hash: str) -> bool:
 @contextmanager
 def _place() -> Iterator[None]:
     places: threading.BoundedSemaphore = current_app.extensions["taskapi.passwords"]
-    if not places.acquire(timeout=_PATIENCE_SECONDS):
+    threads: threading.BoundedSemaphore = current_app.extensions["taskapi.password_threads"]
+    if not threads.acquire(blocking=False):
         raise Busy
     try:
-        yield
+        if not places.acquire(timeout=_PATIENCE_SECONDS):
+            raise Busy
+        try:
+            yield
+        finally:
+            places.release()
     finally:
-        places.release()
+        threads.release()
