@@ -6,6 +6,7 @@ from flask import Flask
 
 from taskapi import (
     cli,
+    concurrency,
     contracts,
     cors,
     cursors,
@@ -43,6 +44,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config["PREPARE_STATEMENTS"] = settings.prepare_statements
     app.config["TRASH_DAYS"] = settings.trash_days
     app.config["TASK_QUOTA"] = settings.task_quota
+    app.config["SEARCH_TIMEOUT"] = min(settings.search_timeout, settings.statement_timeout)
 
     logs.configure(settings.log_format, settings.log_level)
     logs.init_app(app)
@@ -55,6 +57,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     cursors.init_app(app, settings)
     guard.init_app(app, settings.auth_mode)
     rate_limits.init_app(app, settings)
+    concurrency.init_app(app, settings)
     waiting.init_app(app, settings)
     cli.init_app(app, settings)
     upkeep.init_app(app, settings)

@@ -71,6 +71,7 @@ class Settings:
     migrate_on_start: bool
     statement_timeout: float
     lock_timeout: float
+    search_timeout: float
     pool_timeout: float
     prepare_statements: bool
     auth_mode: str
@@ -95,6 +96,8 @@ class Settings:
     web_concurrency: int
     threads: int
     trash_days: int
+    user_threads_share: float
+    """Which share of a process's threads one user may occupy at a time."""
     task_quota: int
     """How many tasks a user may have, those in the trash included."""
     changes_wait_share: float
@@ -132,6 +135,7 @@ class Settings:
             "migrate_on_start": env.bool("MIGRATE_ON_START", True),
             "statement_timeout": env.float("STATEMENT_TIMEOUT", 5.0, validate=Range(0.1, 600)),
             "lock_timeout": env.float("LOCK_TIMEOUT", 3.0, validate=Range(0.1, 600)),
+            "search_timeout": env.float("SEARCH_TIMEOUT", 1.0, validate=Range(0.1, 600)),
             "pool_timeout": env.float("POOL_TIMEOUT", 1.5, validate=Range(0.1, 60)),
             "prepare_statements": env.bool("PREPARE_STATEMENTS", True),
             "auth_mode": env.str(
@@ -164,6 +168,7 @@ class Settings:
             ),
             "threads": env.int("THREADS", 8, validate=Range(1, 256)),
             "trash_days": env.int("TRASH_DAYS", 30, validate=Range(0, 3650)),
+            "user_threads_share": env.float("USER_THREADS_SHARE", 0.75, validate=Range(0.05, 1)),
             "task_quota": env.int("TASK_QUOTA", 100_000, validate=Range(1, 1_000_000_000)),
             "changes_wait_share": env.float("CHANGES_WAIT_SHARE", 0.5, validate=Range(0, 0.9)),
             "rate_limit_enabled": env.bool("RATE_LIMIT_ENABLED", True),

@@ -149,13 +149,20 @@ def execute(
     parameters: Mapping[str, Any] | None = None,
     *,
     acting_as: Actor | System,
+    time_limit: float | None = None,
 ) -> list[Row]:
     """Run one statement and return its rows; outside of a `transaction` it is one by itself.
+
+    `time_limit` are the seconds that it may run, where these are fewer than usual; a statement
+    within a `transaction` has none of its own.
 
     Raises `SessionEnded` where the actor's session is over, `Unavailable` where the
     database is away, busy or not yet prepared.
     """
     who_asks = _say_who_asks(acting_as)
+    if time_limit is not None:
+        limit = f"SET LOCAL statement_timeout = {round(time_limit * 1000)}; "
+        who_asks = (who_asks[0] + limit, who_asks[1])
     if begun := _transaction.get():
         return _send(_joined(begun, acting_as), worded(statement), parameters)
     with _cursor() as cursor:

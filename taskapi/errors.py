@@ -32,6 +32,7 @@ _STATUSES: dict[type[TaskapiError], int] = {
     exceptions.QuotaExceeded: 422,
     exceptions.RateLimited: 429,
     exceptions.TooManyAttempts: 429,
+    exceptions.TooManyConcurrentRequests: 429,
     exceptions.Unavailable: 503,
 }
 

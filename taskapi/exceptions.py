@@ -318,6 +318,14 @@ class RateLimited(Retryable):
         self.retry_after = retry_after
 
 
+class TooManyConcurrentRequests(Retryable):
+    code = "too_many_concurrent_requests"
+    message = (
+        "Too many of your requests are being answered at this moment; send fewer at a time, and "
+        "this one again after `Retry-After`."
+    )
+
+
 class Unavailable(Retryable):
     """Something that the service needs is away or busy."""
 
@@ -331,6 +339,15 @@ class DatabaseNotReady(Unavailable):
     code = "database_not_ready"
     message = "The database is being prepared. Try again in a moment."
     retry_after = 2
+
+
+class SearchTimeout(Unavailable):
+    code = "search_timeout"
+    message = (
+        "This search took too long. Narrow it by filters such as `completed` or `created_after`, "
+        "or try again later."
+    )
+    retry_after = 5
 
 
 class Busy(Unavailable):

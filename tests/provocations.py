@@ -15,7 +15,10 @@ import requests
 from taskapi.config import BATCH_LIMIT, BODY_LIMIT, IMPORT_LIMIT
 from tests.replay import Request
 
-NOT_FROM_OUTSIDE = ("internal_error", "busy", "database_not_ready")
+NOT_FROM_OUTSIDE = (
+    *("internal_error", "busy", "database_not_ready"),
+    *("search_timeout", "too_many_concurrent_requests"),
+)
 """What takes a fault of ours, or an overload or a database as other tests make them."""
 
 HARMLESS = (

@@ -56,6 +56,8 @@ def make_settings(**values: Any) -> Settings:
         "web_concurrency": 2,
         "threads": 8,
         "trash_days": 30,
+        "search_timeout": 1.0,
+        "user_threads_share": 1.0,
         "task_quota": 100_000,
         "changes_wait_share": 0.5,
         "rate_limit_enabled": False,
@@ -156,6 +158,7 @@ def running_service(
         "PORT": str(port),
         "WEB_CONCURRENCY": "1",
         "RATE_LIMIT_ENABLED": "no",
+        "USER_THREADS_SHARE": "1",
         **settings,
     }
     with log.open("a") as output:

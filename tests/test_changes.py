@@ -706,7 +706,7 @@ def test_a_client_that_has_gone_keeps_no_seat(app, alice):
 
 
 def test_whoever_waits_holds_no_connection(variant, waiting):
-    single = variant(threads=1, changes_wait_share=1)
+    single = variant(threads=1, changes_wait_share=1, user_threads_share=2)
     carol = register(single, "carol@example.com")
     dave = register(single, "dave@example.com")
     answer = waiting(carol, now(carol), where=single)

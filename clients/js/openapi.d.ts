@@ -1149,22 +1149,6 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description These were too many requests. `Retry-After` says when to go on. */
-        TooManyRequests: {
-            headers: {
-                "Retry-After": components["headers"]["Retry-After"];
-                "X-Request-ID": components["headers"]["X-Request-ID"];
-                "Cache-Control": components["headers"]["Cache-Control"];
-                Vary: components["headers"]["Vary"];
-                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
-                RateLimit: components["headers"]["RateLimit"];
-                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
-                [name: string]: unknown;
-            };
-            content: {
-                "application/problem+json": components["schemas"]["Problem"];
-            };
-        };
         /** @description Something went wrong here; the request id leads us to it. */
         InternalServerError: {
             headers: {
@@ -1231,6 +1215,22 @@ export interface components {
         UnsupportedMediaType: {
             headers: {
                 "Accept-Encoding": components["headers"]["Accept-Encoding"];
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                "Cache-Control": components["headers"]["Cache-Control"];
+                Vary: components["headers"]["Vary"];
+                "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description These were too many requests. `Retry-After` says when to go on. Too many of your requests are being answered at this moment; send fewer at a time, and this one again after `Retry-After`. */
+        TooManyRequests: {
+            headers: {
+                "Retry-After": components["headers"]["Retry-After"];
                 "X-Request-ID": components["headers"]["X-Request-ID"];
                 "Cache-Control": components["headers"]["Cache-Control"];
                 Vary: components["headers"]["Vary"];
@@ -1500,7 +1500,22 @@ export interface operations {
             };
             411: components["responses"]["LengthRequired"];
             413: components["responses"]["ContentTooLarge"];
-            429: components["responses"]["TooManyRequests"];
+            /** @description These were too many requests. `Retry-After` says when to go on. */
+            429: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             500: components["responses"]["InternalServerError"];
             default: components["responses"]["Unreadable"];
         };
@@ -1609,7 +1624,22 @@ export interface operations {
             };
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalServerError"];
-            503: components["responses"]["ServiceUnavailable"];
+            /** @description This search took too long. Narrow it by filters such as `completed` or `created_after`, or try again later. The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
+            503: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             default: components["responses"]["Unreadable"];
         };
     };
@@ -2423,7 +2453,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There were too many attempts to log in. `Retry-After` says when to try again. These were too many requests. `Retry-After` says when to go on. */
+            /** @description There were too many attempts to log in. `Retry-After` says when to try again. These were too many requests. `Retry-After` says when to go on. Too many of your requests are being answered at this moment; send fewer at a time, and this one again after `Retry-After`. */
             429: {
                 headers: {
                     "Retry-After": components["headers"]["Retry-After"];
@@ -2540,7 +2570,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There were too many attempts to log in. `Retry-After` says when to try again. These were too many requests. `Retry-After` says when to go on. */
+            /** @description There were too many attempts to log in. `Retry-After` says when to try again. These were too many requests. `Retry-After` says when to go on. Too many of your requests are being answered at this moment; send fewer at a time, and this one again after `Retry-After`. */
             429: {
                 headers: {
                     "Retry-After": components["headers"]["Retry-After"];
@@ -2649,7 +2679,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There were too many attempts to log in. `Retry-After` says when to try again. These were too many requests. `Retry-After` says when to go on. */
+            /** @description There were too many attempts to log in. `Retry-After` says when to try again. These were too many requests. `Retry-After` says when to go on. Too many of your requests are being answered at this moment; send fewer at a time, and this one again after `Retry-After`. */
             429: {
                 headers: {
                     "Retry-After": components["headers"]["Retry-After"];
@@ -2782,7 +2812,22 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            429: components["responses"]["TooManyRequests"];
+            /** @description These were too many requests. `Retry-After` says when to go on. */
+            429: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             500: components["responses"]["InternalServerError"];
             503: components["responses"]["ServiceUnavailable"];
             default: components["responses"]["Unreadable"];
@@ -2882,7 +2927,22 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            429: components["responses"]["TooManyRequests"];
+            /** @description These were too many requests. `Retry-After` says when to go on. */
+            429: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             500: components["responses"]["InternalServerError"];
             503: components["responses"]["ServiceUnavailable"];
             default: components["responses"]["Unreadable"];
@@ -3040,7 +3100,22 @@ export interface operations {
             };
             411: components["responses"]["LengthRequired"];
             413: components["responses"]["ContentTooLarge"];
-            429: components["responses"]["TooManyRequests"];
+            /** @description These were too many requests. `Retry-After` says when to go on. */
+            429: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             500: components["responses"]["InternalServerError"];
             default: components["responses"]["Unreadable"];
         };
@@ -3252,7 +3327,22 @@ export interface operations {
             };
             411: components["responses"]["LengthRequired"];
             413: components["responses"]["ContentTooLarge"];
-            429: components["responses"]["TooManyRequests"];
+            /** @description These were too many requests. `Retry-After` says when to go on. */
+            429: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             500: components["responses"]["InternalServerError"];
             default: components["responses"]["Unreadable"];
         };
@@ -3369,7 +3459,22 @@ export interface operations {
             };
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalServerError"];
-            503: components["responses"]["ServiceUnavailable"];
+            /** @description This search took too long. Narrow it by filters such as `completed` or `created_after`, or try again later. The database cannot be reached right now. Try again in a moment. The database is being prepared. Try again in a moment. The service has more work than it can do right now. Try again in a moment. */
+            503: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             default: components["responses"]["Unreadable"];
         };
     };

@@ -48,6 +48,8 @@ _REMEDIES: Final = {
     "refresh_token_superseded": "Go on with the newest pair; whoever used the new token has it. In "
     "a browser it is in the cookie: ask again with another `Idempotency-Key`.",
     "route_not_found": "Look at the path: `/docs` has all of them.",
+    "search_timeout": "Add filters, or send it again after `Retry-After`. The operator sets "
+    "SEARCH_TIMEOUT.",
     "session_ended": "Log in again.",
     "session_not_found": "List the sessions again; this one has ended.",
     "sync_reset": "Throw the copy away and read the feed from its beginning.",
@@ -64,6 +66,8 @@ _REMEDIES: Final = {
     "EXTERNAL_JWT_ISSUER, EXTERNAL_JWT_AUDIENCE and JWT_CLOCK_SKEW.",
     "token_missing": "Log in, and send the access token with every request.",
     "too_many_attempts": "Wait for `Retry-After` seconds. Each further failure doubles the wait.",
+    "too_many_concurrent_requests": "Send fewer at a time, and this one again after `Retry-After`. "
+    "The operator sets USER_THREADS_SHARE.",
     "transfer_coding_unsupported": "Send the body as it is, without `Transfer-Encoding`.",
     "unsupported_media_type": "Send the header `Content-Type: application/json`.",
     "uri_too_long": "Send less in the query; a URL may have some thousand characters.",

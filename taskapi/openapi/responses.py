@@ -159,6 +159,8 @@ def _codes(mode: str, rule: Rule, view: Callable[..., Any]) -> Iterator[str]:
     yield from ("length_required", "body_too_large")
     if rule.rule not in UNLIMITED:
         yield "rate_limited"
+        if token_kind_of(view) == "access":
+            yield "too_many_concurrent_requests"
     yield "internal_error"
     if declared["needs_database"] and not declared["unavailable"]:
         yield from ("database_unavailable", "database_not_ready", "busy")

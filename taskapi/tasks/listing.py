@@ -12,6 +12,8 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
+from flask import current_app
+from psycopg2.errors import QueryCanceled
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -33,6 +35,7 @@ from sqlalchemy import (
 
 from taskapi.auth.models import User
 from taskapi.database import Actor, Row, execute
+from taskapi.exceptions import DatabaseUnavailable, SearchTimeout
 from taskapi.tasks.models import Task
 from taskapi.tasks.sql import COLUMNS, OWNER
 
@@ -116,7 +119,7 @@ def list_tasks(
         **wanted.filters,
         **({"after_key": after.key, "after_id": after.id} if after else {}),
     }
-    rows = execute(statement, values, acting_as=actor)
+    rows = _run(actor, wanted, statement, values)
     # Whose accounts are elsewhere has no row here before their first task.
     last_change = rows[0]["change_seq"] if rows else 0
     if rows and rows[0]["id"] is None:
@@ -149,8 +152,23 @@ def _read_on(actor: Actor, wanted: Wanted, page: Page, size: int) -> Iterator[li
 def count_tasks(actor: Actor, wanted: Wanted) -> int:
     """Return how many there are on all pages together."""
     values = {"owner": actor.user_id, **wanted.filters}
-    [row] = execute(_total(frozenset(wanted.filters)), values, acting_as=actor)
+    [row] = _run(actor, wanted, _total(frozenset(wanted.filters)), values)
     return int(row["total"])
+
+
+def _run(
+    actor: Actor, wanted: Wanted, statement: ClauseElement, values: dict[str, Any]
+) -> list[Row]:
+    """Run the statement of a list; a search has a shorter time limit. Raises `SearchTimeout`."""
+    if "patterns" not in wanted.filters:
+        return execute(statement, values, acting_as=actor)
+    limit: float = current_app.config["SEARCH_TIMEOUT"]
+    try:
+        return execute(statement, values, acting_as=actor, time_limit=limit)
+    except DatabaseUnavailable as error:
+        if isinstance(error.__cause__, QueryCanceled):
+            raise SearchTimeout from None
+        raise
 
 
 def _kind(after: Place | None) -> str:

@@ -55,7 +55,13 @@ _NEEDED = TaskText(only=("title",), unknown=EXCLUDE)
 
 @blueprint.get("")
 @accepts(query=TaskListQuery())
-@answers(200, TaskList(), headers=["ETag", "Link"], conditions=["If-None-Match"])
+@answers(
+    200,
+    TaskList(),
+    headers=["ETag", "Link"],
+    conditions=["If-None-Match"],
+    problems=["search_timeout"],
+)
 def get_tasks(query: dict[str, Any]) -> Any:
     """List your tasks: filtered, sorted, all of them or page by page.
 
@@ -88,7 +94,13 @@ def get_tasks(query: dict[str, Any]) -> Any:
 
 @by_user.get("")
 @accepts(query=TaskFilters())
-@answers(200, Task(many=True), headers=["ETag"], conditions=["If-None-Match"])
+@answers(
+    200,
+    Task(many=True),
+    headers=["ETag"],
+    conditions=["If-None-Match"],
+    problems=["search_timeout"],
+)
 def list_all_tasks(query: dict[str, Any]) -> Any:
     """List all tasks of the user as one array, newest first unless asked otherwise."""
     return _list_all(_read_wishes(query), array_response)

@@ -1,0 +1,105 @@
+"""Limit how many threads of a process one user occupies at a time.
+
+Waits count as well, and streams until they end. The limit is a share of the threads: some are left
+for the other users, and for the refusals.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from flask import Flask, Response, current_app, g, request
+from werkzeug.wsgi import ClosingIterator
+
+from taskapi import metrics
+from taskapi.config import Settings
+from taskapi.database import Actor
+from taskapi.exceptions import TooManyConcurrentRequests
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+_USER: Final = "taskapi.concurrency.user"
+_RUNNING: Final = "taskapi.concurrency.running"
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Count the requests of each user that are being answered."""
+    most = max(1, int(settings.threads * settings.user_threads_share))
+    app.extensions["taskapi.concurrency"] = ConcurrentRequests(most)
+    app.before_request(_enter)
+    app.after_request(_leave_unless_streamed)
+    app.wsgi_app = _leaving_after_streams(app.wsgi_app)  # type: ignore[assignment, method-assign]
+
+
+class ConcurrentRequests:
+    """The requests that are being answered, by user."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._running: dict[str, int] = {}
+
+    def enter(self, user_id: str) -> bool:
+        """Count one more, unless these are as many as may be."""
+        with self._lock:
+            running = self._running.get(user_id, 0)
+            if running >= self._most:
+                return False
+            self._running[user_id] = running + 1
+        return True
+
+    def leave(self, user_id: str) -> None:
+        """Count one less."""
+        with self._lock:
+            running = self._running.pop(user_id) - 1
+            if running:
+                self._running[user_id] = running
+
+
+def _enter() -> None:
+    actor: Actor | None = g.get("actor")
+    if actor is None:
+        return
+    running: ConcurrentRequests = current_app.extensions["taskapi.concurrency"]
+    if not running.enter(actor.user_id):
+        metrics.refusals.labels("concurrent").inc()
+        raise TooManyConcurrentRequests
+    request.environ |= {_USER: actor.user_id, _RUNNING: running}
+
+
+def _leave_unless_streamed(response: Response) -> Response:
+    if not response.is_streamed:
+        _leave(request.environ)
+    return response
+
+
+def _leave(environ: WSGIEnvironment) -> None:
+    user_id = environ.pop(_USER, None)
+    if user_id is not None:
+        running: ConcurrentRequests = environ.pop(_RUNNING)
+        running.leave(user_id)
+
+
+def _leaving_after_streams(answer: WSGIApplication) -> WSGIApplication:
+    """Wrap an application, so that a streamed request leaves when its answer ends or is closed."""
+
+    def read(body: Iterable[bytes], environ: WSGIEnvironment) -> Iterator[bytes]:
+        yield from body
+        _leave(environ)
+
+    def call(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        try:
+            body = answer(environ, start_response)
+        except BaseException:
+            _leave(environ)
+            raise
+        if _USER not in environ:
+            return body
+        closing = [getattr(body, "close", lambda: None), partial(_leave, environ)]
+        return ClosingIterator(read(body, environ), closing)
+
+    return call
