@@ -1,4 +1,4 @@
-"""nginx as deploy/nginx.conf sets it up, as an ordinary process on loopback."""
+"""nginx with the site of deploy/nginx-site.conf, as an ordinary process on loopback."""
 
 from __future__ import annotations
 
@@ -32,25 +32,52 @@ needs_nginx = pytest.mark.skipif(
 )
 
 
+MAIN = """
+{user}
+worker_processes auto;
+worker_rlimit_nofile 16384;
+pid {directory}/nginx.pid;
+error_log {directory}/error.log error;
+
+events {{
+    worker_connections 4096;
+}}
+
+http {{
+    {temporary}
+    include {site};
+}}
+"""
+
+
 def write_configuration(
     directory: Path, listen: str, upstream: Path, changes: Mapping[str, str] | None = None
 ) -> Path:
-    """Copy nginx.conf with other paths and another address; return where the copy is."""
+    """Write an nginx.conf with the site, at other paths and another address; return where it is."""
     places = {
-        # Whoever runs the tests; only root may say so.
-        "user www-data;": "user root;" if os.geteuid() == 0 else "",
-        "/run/nginx.pid": f"{directory}/nginx.pid",
         "/var/log/nginx/": f"{directory}/",
         "/run/taskapi/taskapi.sock": str(upstream),
         "listen 80;": listen,
         "listen [::]:80;": "",
-        "server_tokens off;": "server_tokens off;"
-        + "".join(
-            f" {kind}_temp_path {directory}/{kind};"
-            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        ),
     }
-    return _rewrite(DEPLOY / "nginx.conf", directory, {**places, **(changes or {})})
+    site = _rewrite(DEPLOY / "nginx-site.conf", directory, {**places, **(changes or {})})
+    return write_main(directory, f"{site}")
+
+
+def write_main(directory: Path, sites: str) -> Path:
+    """Write an nginx.conf that includes sites, by their paths; return where it is."""
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    main = directory / "nginx.conf"
+    main.write_text(
+        MAIN.format(
+            # Whoever runs the tests; only root may say so.
+            user="user root;" if os.geteuid() == 0 else "",
+            directory=directory,
+            temporary=" ".join(f"{kind}_temp_path {directory}/{kind};" for kind in kinds),
+            site=sites,
+        )
+    )
+    return main
 
 
 def write_tls_configuration(directory: Path, port: int, upstream: Path) -> Path:

@@ -26,12 +26,14 @@ from tests.nginx import (
     DEPLOY,
     check_configuration,
     needs_nginx,
+    running_nginx,
     write_configuration,
+    write_main,
     write_tls_configuration,
 )
 from tests.service import ROOT, free_port, make_settings, running_service
 
-NGINX = (DEPLOY / "nginx.conf").read_text()
+NGINX = (DEPLOY / "nginx-site.conf").read_text()
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 SERVICES = COMPOSE["services"]
@@ -75,6 +77,25 @@ def test_nginx_takes_its_configuration(tmp_path):
 
 
 @needs_nginx
+def test_the_site_serves_beside_another_one(tmp_path):
+    port = free_port()
+    write_configuration(tmp_path, f"listen 127.0.0.1:{port};", tmp_path / "nobody.sock")
+    (tmp_path / "other.conf").write_text(f"""
+        map $https $hsts {{ default "theirs"; }}
+        server {{ listen 127.0.0.1:{port} default_server; server_name other.example;
+                  return 200 theirs; }}
+    """)
+    main = write_main(tmp_path, f"{tmp_path}/other.conf; include {tmp_path}/nginx-site.conf")
+
+    with running_nginx(main, port) as nginx:
+        theirs = nginx.ask("GET", "/tasks", headers={"Host": "other.example"})
+        ours = nginx.ask("GET", "/tasks", headers={"Host": "taskapi"})
+
+    assert theirs.body == b"theirs"
+    assert (ours.status, ours.json()["code"]) == (503, "service_unavailable")
+
+
+@needs_nginx
 def test_nginx_takes_its_configuration_with_tls(tmp_path):
     said = check_configuration(write_tls_configuration(tmp_path, free_port(), tmp_path / "socket"))
 
@@ -105,7 +126,7 @@ def test_nginx_is_more_patient_than_the_feed_and_less_than_gunicorn():
 
 
 def test_the_problems_of_nginx_have_the_codes_of_the_service():
-    table = re.search(r"map \$status \$problem_code \{(.*?)\}", NGINX, re.DOTALL)
+    table = re.search(r"map \$status \$taskapi_problem_code \{(.*?)\}", NGINX, re.DOTALL)
     assert table
     codes = {code: status for status, code in re.findall(r"(\w+) (\w+);", table[1])}
 
@@ -114,7 +135,7 @@ def test_the_problems_of_nginx_have_the_codes_of_the_service():
     of_service["internal_error"] = "default"
     assert codes.items() <= (of_service | of_nginx).items()
     for name in ("title", "detail"):
-        other = re.search(rf"map \$status \$problem_{name} \{{(.*?)\n    \}}", NGINX, re.DOTALL)
+        other = re.search(rf"map \$status \$taskapi_problem_{name} \{{(.*?)\n\}}", NGINX, re.DOTALL)
         assert other
         assert set(re.findall(r"^\s+(\w+) \"", other[1], re.MULTILINE)) == set(codes.values())
 
@@ -196,7 +217,7 @@ def test_the_units_fit_gunicorn_and_nginx():
     listens = read_unit("taskapi.socket")["Socket"]
     assert f"server unix:{listens['ListenStream']};" in NGINX
     assert (listens["SocketMode"], listens["SocketGroup"]) == ("0660", "www-data")
-    assert f"user {listens['SocketGroup']};" in NGINX
+    assert listens["SocketGroup"] == "www-data"  # As whom Debian's nginx serves.
     assert read_unit("taskapi-purge.timer")["Timer"]["Persistent"] == "true"
 
 

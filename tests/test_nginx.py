@@ -1,4 +1,4 @@
-"""The service behind a real nginx with deploy/nginx.conf, as clients and attackers meet it."""
+"""The service behind a real nginx with deploy/nginx-site.conf, as clients and attackers meet it."""
 
 import gzip
 import re
@@ -290,8 +290,8 @@ def test_a_method_that_nothing_takes_is_refused_like_one_that_the_url_does_not_t
 def test_addresses_of_one_network_of_ipv6_ask_as_one(tmp_path):
     """The addresses come in a header, as by a proxy before it: loopback has no network."""
     changes = {
-        "limit_conn clients 100;": "limit_conn clients 1; set_real_ip_from 127.0.0.1;"
-        " real_ip_header X-Real-IP;"
+        "limit_conn taskapi_clients 100;": "limit_conn taskapi_clients 1;"
+        " set_real_ip_from 127.0.0.1; real_ip_header X-Real-IP;"
     }
     with nginx_before(tmp_path / "nobody.sock", tmp_path, changes) as nginx:
 
@@ -336,8 +336,8 @@ LARGE = ["/tasks", "/tasks/export?format=csv", "/trash?include=total", "/api/ada
 def counting(upstream, tmp_path_factory):
     """nginx that lets one network read two whole lists and ask ten things at a time."""
     fewer = {
-        "limit_conn readers_of_all 10;": "limit_conn readers_of_all 2;",
-        "limit_conn clients 100;": "limit_conn clients 10;",
+        "limit_conn taskapi_readers_of_all 10;": "limit_conn taskapi_readers_of_all 2;",
+        "limit_conn taskapi_clients 100;": "limit_conn taskapi_clients 10;",
     }
     with nginx_before(upstream.path, tmp_path_factory.mktemp("counting"), fewer) as nginx:
         yield nginx
