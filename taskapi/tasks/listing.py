@@ -35,7 +35,12 @@ from sqlalchemy import (
 
 from taskapi.auth.models import User
 from taskapi.database import Actor, Row, execute
-from taskapi.exceptions import DatabaseUnavailable, SearchTimeout
+from taskapi.exceptions import (
+    DatabaseUnavailable,
+    FieldError,
+    SearchTimeout,
+    ValidationFailed,
+)
 from taskapi.tasks.models import Task
 from taskapi.tasks.sql import COLUMNS, OWNER
 
@@ -49,6 +54,7 @@ _KEYS: Final[dict[str, ColumnElement[Any]]] = {
 }
 SORTS: Final = tuple(sign + name for name in _KEYS for sign in ("", "-"))
 NEWEST_FIRST: Final = "-created_at"
+COUNTERS: Final = (User.change_seq, User.feed_floor)
 _SHAPES: Final = 256
 
 
@@ -89,10 +95,11 @@ class Wanted(NamedTuple):
 
 
 class Place(NamedTuple):
-    """The last task of a page: what it is sorted by, and its id."""
+    """The last task of a page: what it is sorted by, its id, and the owner's last change."""
 
     key: Any
     id: str
+    last_change: int | None = None
 
 
 class Page(NamedTuple):
@@ -109,7 +116,10 @@ class Page(NamedTuple):
 def list_tasks(
     actor: Actor, wanted: Wanted, limit: int, after: Place | None, known: Sequence[int] = ()
 ) -> Page:
-    """Return a page of the actor's tasks."""
+    """Return a page of the actor's tasks.
+
+    Raises `ValidationFailed` where the page that `after` ends is of an earlier incarnation.
+    """
     filters = frozenset(wanted.filters) | ({"known"} if known else set())
     statement = _page(wanted.sort, filters, _kind(after))
     values = {
@@ -121,10 +131,14 @@ def list_tasks(
     }
     rows = _run(actor, wanted, statement, values)
     # Whose accounts are elsewhere has no row here before their first task.
-    last_change = rows[0]["change_seq"] if rows else 0
+    last_change, floor = (rows[0]["change_seq"], rows[0]["feed_floor"]) if rows else (0, 0)
+    if after:
+        refuse_outdated(after.last_change, last_change, floor)
     if rows and rows[0]["id"] is None:
         rows = []
-    keys = [(row.pop("change_seq"), row.pop("sort_key", None))[1] for row in rows]
+    keys = [row.pop("sort_key", None) for row in rows]
+    for row in rows:
+        del row["change_seq"], row["feed_floor"]
     if last_change in known:
         return Page(None, None, last_change)
     if len(rows) <= limit:
@@ -132,7 +146,17 @@ def list_tasks(
     last = rows[limit - 1]
     name = wanted.sort.removeprefix("-")
     key = keys[limit - 1] if name == "title" else last[_KEYS[name].name]
-    return Page(rows[:limit], Place(key, last["id"]), last_change)
+    return Page(rows[:limit], Place(key, last["id"], last_change), last_change)
+
+
+def refuse_outdated(known: int | None, last_change: int, floor: int) -> None:
+    """Refuse a cursor that was given out after the change `known`, if that is none of today's.
+
+    The numbers of changes since are `floor` to `last_change`. Raises `ValidationFailed`.
+    """
+    if known is not None and not floor <= known <= last_change:
+        detail = "The database has been restored since this cursor was given out; start without it."
+        raise ValidationFailed([FieldError("/query/cursor", "outdated", detail)])
 
 
 def read_rest(actor: Actor, wanted: Wanted, page: Page, size: int) -> Iterator[list[Row]] | None:
@@ -196,7 +220,7 @@ def _page(sort: str, filters: frozenset[str], kind: str) -> ClauseElement:
     keys = [*first_of_all, *(_turned([page.c.sort_key, page.c.id], descending=descending))]
     hidden = {"part"} if name == "title" else {"part", "sort_key"}
     return (
-        select(*(column for column in page.c if column.name not in hidden), User.change_seq)
+        select(*(column for column in page.c if column.name not in hidden), *COUNTERS)
         .select_from(User)
         .outerjoin(page, true())
         .where(User.id == OWNER)

@@ -92,7 +92,8 @@ def changing(by: Any = 1, *, perhaps_first: bool = False, adding: Any = None) ->
         fits = [User.task_count + adding <= func.greatest(User.task_count, _QUOTA)]
     counted: Insert | Update = update(User).where(User.id == OWNER, *fits).values(values)
     if perhaps_first:
-        first = select(OWNER, by, adding).where(adding <= _QUOTA)
+        first_change = func.taskapi_first_change(type_=BigInteger)
+        first = select(OWNER, first_change + by, adding).where(adding <= _QUOTA)
         counted = (
             insert(User)
             .from_select(["id", *values], first)

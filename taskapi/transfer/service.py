@@ -223,7 +223,7 @@ def _adding() -> ClauseElement:
 
 _IDS = bindparam("ids", type_=ARRAY(Uuid(as_uuid=False)))
 _ADD = _adding()
-_PROVIDE_OWNER = insert(User).values(id=sql.OWNER, change_seq=0).on_conflict_do_nothing()
+_PROVIDE_OWNER = insert(User).values(id=sql.OWNER).on_conflict_do_nothing()
 _KNOWN: Final[ClauseElement] = union_all(
     *(
         select(kind.id, literal_column(f"'{status}'").label("status")).where(

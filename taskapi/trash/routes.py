@@ -14,6 +14,7 @@ from taskapi.http import json_response, no_content, parse_id
 from taskapi.idempotency import repeatable
 from taskapi.operations import accepts, answers
 from taskapi.pagination import BATCH, list_response, page_of
+from taskapi.tasks.listing import Place
 from taskapi.tasks.schemas import DEFAULT_LIMIT, PageQuery, Task
 from taskapi.trash import service
 from taskapi.trash.schemas import Trash
@@ -34,8 +35,7 @@ def list_trash(query: dict[str, Any]) -> Any:
     scope = ("trash", g.actor.user_id)
     after = None
     if "cursor" in query:
-        time, task_id = cursors.read(query["cursor"], "cursor", *scope)
-        after = (time, task_id)
+        after = Place(*cursors.read(query["cursor"], "cursor", *scope))
     tasks, last = service.list_trash(g.actor, query.get("limit", DEFAULT_LIMIT), after)
     cursor = cursors.write([*last], *scope) if last else None
     count_all = partial(service.count_trash, g.actor) if "include" in query else None

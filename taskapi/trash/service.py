@@ -3,51 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from psycopg2.errors import UniqueViolation
 from sqlalchemy import (
     ClauseElement,
     Column,
+    ColumnElement,
     Integer,
     bindparam,
     delete,
     func,
     literal_column,
     select,
+    true,
     tuple_,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from taskapi.auth.models import User
 from taskapi.database import Actor, Row, execute
 from taskapi.exceptions import TaskExists, TaskNotFound
+from taskapi.tasks.listing import COUNTERS, Place, refuse_outdated
 from taskapi.tasks.models import Task, Tombstone, TrashedTask
 from taskapi.tasks.sql import CHANGE, OWNER, shown
 
 log = structlog.get_logger()
 
 
-def list_trash(
-    actor: Actor, limit: int, after: tuple[str, str] | None
-) -> tuple[list[Row], tuple[str, str] | None]:
-    """Return a page of what was deleted, the last first, and what the next page comes after."""
-    values = {"owner": actor.user_id, "count": limit + 1}
+def list_trash(actor: Actor, limit: int, after: Place | None) -> tuple[list[Row], Place | None]:
+    """Return a page of what was deleted, the last first, and what the next page comes after.
+
+    Raises `ValidationFailed` where `after` is of an earlier incarnation.
+    """
+    values: dict[str, Any] = {"owner": actor.user_id, "count": limit + 1}
     if after:
-        values |= {"after_time": after[0], "after_id": after[1]}
+        values |= {"after_time": after.key, "after_id": after.id}
     found = execute(_NEXT_PAGE if after else _FIRST_PAGE, values, acting_as=actor)
+    last_change, floor = (found[0]["change_seq"], found[0]["feed_floor"]) if found else (0, 0)
+    if after:
+        refuse_outdated(after.last_change, last_change, floor)
+    if found and found[0]["id"] is None:
+        found = []
+    for row in found:
+        del row["change_seq"], row["feed_floor"]
     if len(found) <= limit:
         return found, None
     last = found[limit - 1]
-    return found[:limit], (last["deleted_at"], last["id"])
+    return found[:limit], Place(last["deleted_at"], last["id"], last_change)
 
 
-def read_rest(actor: Actor, last: tuple[str, str] | None, size: int) -> Iterator[list[Row]] | None:
+def read_rest(actor: Actor, last: Place | None, size: int) -> Iterator[list[Row]] | None:
     """Read what comes after `last`, `size` tasks each, as they are asked for; None if nothing."""
     return None if last is None else _read_on(actor, last, size)
 
 
-def _read_on(actor: Actor, last: tuple[str, str] | None, size: int) -> Iterator[list[Row]]:
+def _read_on(actor: Actor, last: Place | None, size: int) -> Iterator[list[Row]]:
     while last is not None:
         tasks, last = list_trash(actor, size, last)
         yield tasks
@@ -115,13 +127,28 @@ def _restoring() -> ClauseElement:
 
 NOT_HERE: Final = "There is no task with this id in your trash."
 _IS_OWN = (TrashedTask.user_id == OWNER, TrashedTask.id == bindparam("task"))
-_FIRST_PAGE = (
-    select(*shown(TrashedTask), TrashedTask.deleted_at)
-    .where(TrashedTask.user_id == OWNER)
-    .order_by(TrashedTask.deleted_at.desc(), TrashedTask.id.desc())
-    .limit(bindparam("count", type_=Integer()))
-)
-_NEXT_PAGE = _FIRST_PAGE.where(
+
+
+def _page(*beyond: ColumnElement[bool]) -> ClauseElement:
+    page = (
+        select(*shown(TrashedTask), TrashedTask.deleted_at)
+        .where(TrashedTask.user_id == OWNER, *beyond)
+        .order_by(TrashedTask.deleted_at.desc(), TrashedTask.id.desc())
+        .limit(bindparam("count", type_=Integer()))
+        .subquery("page")
+    )
+    # With the counters, which say whether the database has been restored since a page before.
+    return (
+        select(page, *COUNTERS)
+        .select_from(User)
+        .outerjoin(page, true())
+        .where(User.id == OWNER)
+        .order_by(page.c.deleted_at.desc(), page.c.id.desc())
+    )
+
+
+_FIRST_PAGE = _page()
+_NEXT_PAGE = _page(
     tuple_(TrashedTask.deleted_at, TrashedTask.id)
     < tuple_(
         bindparam("after_time", type_=TrashedTask.deleted_at.type),

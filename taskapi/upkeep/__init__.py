@@ -5,11 +5,12 @@ from __future__ import annotations
 from flask import Flask
 
 from taskapi.config import Settings
-from taskapi.upkeep import backup, doctor, purge
+from taskapi.upkeep import backup, doctor, incarnation, purge
 
 
 def init_app(app: Flask, settings: Settings) -> None:
     """Add the commands."""
     doctor.init_app(app, settings)
     backup.init_app(app, settings)
+    incarnation.init_app(app)
     purge.init_app(app)

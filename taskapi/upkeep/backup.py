@@ -22,9 +22,40 @@ from taskapi.cli import running_database
 from taskapi.config import Settings
 from taskapi.database import SYSTEM, execute, prepare
 from taskapi.extensions import db
+from taskapi.incarnations import begin_incarnation
 
 _DEBIAN: Final = Path("/usr/lib/postgresql")
 _LOCK_TIMEOUT: Final = "10s"
+
+# No change may be counted between the last one that is looked at and the first one of the new
+# incarnation, which begins in the same transaction, unless the file is of before there were any.
+_REMEMBER_LAST_CHANGE: Final = """
+    LOCK TABLE users IN ACCESS EXCLUSIVE MODE;
+    SELECT set_config('taskapi.last_change', coalesce(max(change_seq), 0)::text, true) FROM users;
+"""
+_DROP_FUNCTIONS: Final = """
+    DO $$
+    DECLARE
+      of_taskapi regprocedure;
+    BEGIN
+      FOR of_taskapi IN SELECT oid FROM pg_proc
+        WHERE pronamespace = current_schema()::regnamespace AND starts_with(proname, 'taskapi_')
+      LOOP
+        EXECUTE format('DROP FUNCTION %s CASCADE', of_taskapi);
+      END LOOP;
+    END $$
+"""
+_BEGIN_INCARNATION: Final = """
+    RESET search_path;
+    DO $$ BEGIN
+      IF to_regprocedure('taskapi_begin_incarnation(bigint)') IS NOT NULL THEN
+        PERFORM taskapi_begin_incarnation(current_setting('taskapi.last_change')::bigint + 1);
+      END IF;
+    END $$
+"""
+_KNOWS_INCARNATIONS: Final = text(
+    "SELECT to_regprocedure('taskapi_begin_incarnation(bigint)') IS NOT NULL AS knows"
+)
 _IRREGULAR_VARIABLES: Final = {
     "dbname": "PGDATABASE",
     "application_name": "PGAPPNAME",
@@ -75,9 +106,13 @@ def init_app(app: Flask, settings: Settings) -> None:
                     settings,
                     *("--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction"),
                     *(f"--command={_drop_everything()}", f"--file={script.name}"),
+                    f"--command={_BEGIN_INCARNATION}",
                 )
             db.engine.dispose()  # What the connections had prepared is gone.
+            [row] = execute(_KNOWS_INCARNATIONS, acting_as=SYSTEM)
             flask_migrate.upgrade()
+            if not row["knows"]:
+                begin_incarnation()
             [row] = execute(text("SELECT count(*) AS users FROM users"), acting_as=SYSTEM)
         click.echo(f"Done: {row['users']} users.")
 
@@ -110,10 +145,9 @@ def _fit_older_servers(script: Path) -> None:
 
 
 def _drop_everything() -> str:
-    # The tables of this release, which may be more than those of the file.
+    # The tables of this release, which may be more than those of the file; the functions of all.
     tables = ", ".join(f'"{name}"' for name in (*db.metadata.tables, "alembic_version"))
-    function = "taskapi_check_session(uuid, text)"
-    return f"DROP TABLE IF EXISTS {tables} CASCADE; DROP FUNCTION IF EXISTS {function}"
+    return f"{_REMEMBER_LAST_CHANGE} DROP TABLE IF EXISTS {tables} CASCADE; {_DROP_FUNCTIONS}"
 
 
 def find_program(name: str, settings: Settings) -> Path:

@@ -24,6 +24,7 @@ from taskapi.connections import explain
 from taskapi.database import SYSTEM, execute
 from taskapi.exceptions import TaskapiError
 from taskapi.extensions import db
+from taskapi.incarnations import look
 from taskapi.readiness import is_pooled_by_transaction
 from taskapi.schema import MIGRATIONS, find_leaks
 from taskapi.upkeep.backup import find_program, find_version
@@ -68,6 +69,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         _database,
         _durability,
         _migrations,
+        _incarnation,
         _isolation,
         _auth_mode,
         _clock,
@@ -123,6 +125,21 @@ def _migrations(_settings: Settings) -> Iterator[Finding]:
         yield Finding("migrations", False, detail)
     else:
         yield Finding("migrations", None, f"at {', '.join(applied)}, of a newer release than this.")
+
+
+def _incarnation(_settings: Settings) -> Iterator[Finding]:
+    latest = look()
+    since = f"the same since {latest.began_at}"
+    if latest.has_moved is None:
+        yield Finding("incarnation", None, f"{since}; the server does not tell where it has been.")
+    elif latest.has_moved:
+        detail = (
+            "the server has been promoted, recovered or replaced since; run `flask "
+            "renew-incarnation`, or numbers of changes that were lost are given out again."
+        )
+        yield Finding("incarnation", False, detail)
+    else:
+        yield Finding("incarnation", True, f"{since}.")
 
 
 def _isolation(_settings: Settings) -> Iterator[Finding]:
