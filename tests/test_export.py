@@ -1,10 +1,14 @@
 import csv
 import io
+import re
 
 import orjson
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from taskapi.transfer import service
+from taskapi.text import INVISIBLE
+from taskapi.transfer import formats, service
 from tests.people import assert_problem, assert_refused_field, bearer, outsider
 
 SECRET = "a secret that the issuer and we share"
@@ -165,6 +169,35 @@ def test_so_does_what_would_run_where_a_spreadsheet_splits(alice, separator):
 
     mark = f"{separator[0]}'{separator[1:]}=1+1"
     assert mark in line["description"]
+
+
+PIECES = [*"=+-@＝;,\t\r\n'\" a1", "\ufeff", "\u200b", "\u00ad", "\x0b", "\x01", "\u2028", "\u3000"]
+HIDDEN = re.compile(rf"(?:[\s\x00-\x1f\x7f-\x9f]|{INVISIBLE.pattern})*")
+
+
+def cells_of(file, delimiter):
+    """Split a file as a spreadsheet does that is set to this delimiter, at quotes and without."""
+    for line in re.split(r"[\r\n]", file):
+        yield from line.split(delimiter)
+    for row in csv.reader(io.StringIO(file, newline=""), delimiter=delimiter):
+        yield from row
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=10).map("".join))
+@example('x;"=1+1')
+@example("x;\x01=1+1")
+@example("x\t'\ufeff=1+1")
+def test_at_no_delimiter_does_a_cell_begin_with_a_formula_and_all_comes_back(text):
+    task = {**dict.fromkeys(formats.COLUMNS), "title": "a", "description": text}
+
+    file = b"".join(formats.write_csv([[task]]))
+
+    for delimiter in ";\t":
+        for cell in cells_of(file.decode(), delimiter):
+            assert not re.match("[=+\\-@＝]", HIDDEN.sub("", cell, count=1)), (delimiter, cell)
+    [read] = formats.read_csv(file)
+    assert read["description"] == text
 
 
 @pytest.mark.parametrize(

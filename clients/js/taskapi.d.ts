@@ -192,7 +192,12 @@ export class TaskApi extends EventTarget {
   exportTasks(options?: RequestOptions & { format?: "json" | "csv" }): Promise<Blob>;
   importTasks(
     file: Blob | string,
-    options?: KeyedOptions & { type?: "json" | "jsonl" | "csv"; dryRun?: boolean },
+    options?: KeyedOptions & {
+      type?: "json" | "jsonl" | "csv";
+      dryRun?: boolean;
+      /** Rows without an id get one that follows from their fields, and are added once. */
+      deduplicate?: boolean;
+    },
   ): Promise<ImportReport>;
 }
 

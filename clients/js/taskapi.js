@@ -167,9 +167,9 @@ export class TaskApi extends EventTarget {
     return this.#ask("GET", "/tasks/export", request, options);
   }
 
-  async importTasks(file, { type, dryRun, ...options } = {}) {
+  async importTasks(file, { type, dryRun, deduplicate, ...options } = {}) {
     const headers = { "Content-Type": mediaOf(file, type) };
-    const request = { headers, body: file, query: { dry_run: dryRun } };
+    const request = { headers, body: file, query: { dry_run: dryRun, deduplicate } };
     return this.#ask("POST", "/tasks/import", request, { timeout: 0, ...options });
   }
 

@@ -15,7 +15,7 @@ from taskapi.config import BODY_LIMIT, IMPORT_LIMIT
 from taskapi.database import Row
 from taskapi.exceptions import FieldError, MalformedJSON, ValidationFailed
 from taskapi.operations import parse_json
-from taskapi.text import INVISIBLE_IN_BMP
+from taskapi.text import INVISIBLE
 from taskapi.transfer.service import MOST
 
 TASK_LIMIT: Final = BODY_LIMIT
@@ -29,10 +29,11 @@ _TEXTS: Final = ("title", "description")
 _DELIMITERS: Final = ",;\t"
 # What a spreadsheet may run (OWASP, CSV Injection), behind any number of our own marks: at the
 # beginning of a cell, and where one that splits at other delimiters or lines would begin another.
-# White space and what is invisible hides nothing: some take it away before they look.
-_HIDDEN: Final = rf"(?:[^\S\t\r\n]|[{INVISIBLE_IN_BMP}])*"
-_AT_START: Final = rf"('*(?={_HIDDEN}[=+\-@＝＋－＠\t\r\n]))"
-_WITHIN: Final = rf"('*(?={_HIDDEN}[=+\-@＝＋－＠]))"
+# White space, controls and what is invisible hide nothing: some take it away before they look. Nor
+# does a quotation mark within: doubled, it opens and closes the cell that begins there.
+_HIDDEN: Final = rf"(?![\t\r\n])[\s\x00-\x1f\x7f-\x9f]|{INVISIBLE.pattern}"
+_AT_START: Final = rf"('*(?=(?:{_HIDDEN})*+[=+\-@＝＋－＠\t\r\n]))"
+_WITHIN: Final = rf"('*(?=(?:{_HIDDEN}|\")*+[=+\-@＝＋－＠]))"
 _UNMARKED: Final = re.compile(rf"^{_AT_START}|(?<=[;\t\r\n]){_WITHIN}")
 _MARKED: Final = re.compile(rf"^'{_AT_START}|(?<=[;\t\r\n])'{_WITHIN}")
 

@@ -154,6 +154,10 @@ test("all tasks leave as a file and come back, of whatever kind", async () => {
   assert.equal((await other.importTasks(json)).created, 1);
   assert.equal((await other.importTasks(await csv.text(), { type: "csv" })).existing, 1);
   assert.equal((await other.importTasks('{"title":"x"}', { type: "jsonl" })).created, 1);
+  for (const created of [1, 0]) {
+    const options = { type: "csv", deduplicate: true };
+    assert.equal((await other.importTasks("title\nOnce\n", options)).created, created);
+  }
   await assert.rejects(other.importTasks("title\nBuy milk\n"), {
     name: "TypeError",
     message: /Say what it is/,
