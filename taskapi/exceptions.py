@@ -273,17 +273,12 @@ class TaskChanged(TaskapiError):
 class QuotaExceeded(TaskapiError):
     code = "quota_exceeded"
     message = (
-        "You have as many tasks as you may have, those in your trash included; delete some for "
-        "good first: DELETE /trash empties the trash."
+        "These would be more tasks than you may have (`quota`, those in your trash included; there "
+        "is room for `room` more). Delete some for good first: DELETE /trash empties the trash."
     )
 
     def __init__(self, quota: int, room: int) -> None:
-        super().__init__(
-            f"You may have {quota} tasks, those in your trash included, and there is room for "
-            f"{room} more; delete some for good first: DELETE /trash empties the trash.",
-            quota=quota,
-            room=room,
-        )
+        super().__init__(quota=quota, room=room)
 
 
 class SyncReset(TaskapiError):

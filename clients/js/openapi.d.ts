@@ -576,6 +576,10 @@ export interface components {
             current?: components["schemas"]["Task"];
             /** @description In a batch that is `atomic`: which operation, from 0. */
             index?: number;
+            /** @description With `quota_exceeded`: how many tasks you may have. */
+            quota?: number;
+            /** @description With `quota_exceeded`: how many more tasks there may be. */
+            room?: number;
             /** @description With `validation_failed`: what is wrong, and where. */
             errors?: {
                 /** @description JSON Pointer into the body, or /query/… and /path/…. */
@@ -1708,7 +1712,7 @@ export interface operations {
             411: components["responses"]["LengthRequired"];
             413: components["responses"]["ContentTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
-            /** @description You have as many tasks as you may have, those in your trash included; delete some for good first: DELETE /trash empties the trash. The body is not JSON in UTF-8. This Idempotency-Key was sent with another request; make a new one for each. Some of the input cannot be accepted; `errors` says what and where. */
+            /** @description These would be more tasks than you may have (`quota`, those in your trash included; there is room for `room` more). Delete some for good first: DELETE /trash empties the trash. The body is not JSON in UTF-8. This Idempotency-Key was sent with another request; make a new one for each. Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -1932,7 +1936,7 @@ export interface operations {
             412: components["responses"]["PreconditionFailed"];
             413: components["responses"]["ContentTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
-            /** @description You have as many tasks as you may have, those in your trash included; delete some for good first: DELETE /trash empties the trash. The body is not JSON in UTF-8. Some of the input cannot be accepted; `errors` says what and where. */
+            /** @description These would be more tasks than you may have (`quota`, those in your trash included; there is room for `room` more). Delete some for good first: DELETE /trash empties the trash. The body is not JSON in UTF-8. Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -3542,7 +3546,7 @@ export interface operations {
             411: components["responses"]["LengthRequired"];
             413: components["responses"]["ContentTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
-            /** @description You have as many tasks as you may have, those in your trash included; delete some for good first: DELETE /trash empties the trash. This Idempotency-Key was sent with another request; make a new one for each. Some of the input cannot be accepted; `errors` says what and where. */
+            /** @description These would be more tasks than you may have (`quota`, those in your trash included; there is room for `room` more). Delete some for good first: DELETE /trash empties the trash. This Idempotency-Key was sent with another request; make a new one for each. Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -3748,7 +3752,7 @@ export interface operations {
             412: components["responses"]["PreconditionFailed"];
             413: components["responses"]["ContentTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
-            /** @description You have as many tasks as you may have, those in your trash included; delete some for good first: DELETE /trash empties the trash. Some of the input cannot be accepted; `errors` says what and where. */
+            /** @description These would be more tasks than you may have (`quota`, those in your trash included; there is room for `room` more). Delete some for good first: DELETE /trash empties the trash. Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -4297,7 +4301,7 @@ export interface operations {
             };
             413: components["responses"]["ContentTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
-            /** @description You have as many tasks as you may have, those in your trash included; delete some for good first: DELETE /trash empties the trash. This Idempotency-Key was sent with another request; make a new one for each. Some of the input cannot be accepted; `errors` says what and where. */
+            /** @description These would be more tasks than you may have (`quota`, those in your trash included; there is room for `room` more). Delete some for good first: DELETE /trash empties the trash. This Idempotency-Key was sent with another request; make a new one for each. Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -4569,7 +4573,7 @@ export interface operations {
             413: components["responses"]["ContentTooLarge"];
             414: components["responses"]["UriTooLong"];
             415: components["responses"]["UnsupportedMediaType"];
-            /** @description You have as many tasks as you may have, those in your trash included; delete some for good first: DELETE /trash empties the trash. This Idempotency-Key was sent with another request; make a new one for each. Some of the input cannot be accepted; `errors` says what and where. */
+            /** @description These would be more tasks than you may have (`quota`, those in your trash included; there is room for `room` more). Delete some for good first: DELETE /trash empties the trash. This Idempotency-Key was sent with another request; make a new one for each. Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];

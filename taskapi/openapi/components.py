@@ -228,6 +228,16 @@ _PROBLEM: dict[str, Any] = {
         "type": "integer",
         "minimum": 0,
     },
+    "quota": {
+        "description": "With `quota_exceeded`: how many tasks you may have.",
+        "type": "integer",
+        "minimum": 1,
+    },
+    "room": {
+        "description": "With `quota_exceeded`: how many more tasks there may be.",
+        "type": "integer",
+        "minimum": 0,
+    },
     "errors": {
         "description": "With `validation_failed`: what is wrong, and where.",
         "type": "array",

@@ -16,6 +16,7 @@ from taskapi.tasks.schemas import Task
 
 REQUEST_ID: Final = "9f1c2a7be0d84d0c8a31f5b3c3a0d9e2"
 UNKNOWN_FIELD: Final = {"colour": "blue"}
+_FULL: Final = {"quota": 1000, "room": 0}
 
 
 def example_of_request(view: Callable[..., Any]) -> Any:
@@ -31,10 +32,10 @@ def example_of_problem(
     members: Mapping[str, Any] = {},
 ) -> dict[str, Any]:
     """Show a problem as it is answered; `members` are what this one says besides or instead."""
-    current = {"current": example_of(Task())} if code == "precondition_failed" else {}
+    own = {"precondition_failed": {"current": example_of(Task())}, "quota_exceeded": _FULL}
     status, detail = catalogue()[code]
     status = error_format.status_of(blueprint, code, status)
-    problem = problem_document(status, code, detail, REQUEST_ID, **current)
+    problem = problem_document(status, code, detail, REQUEST_ID, **own.get(code, {}))
     return error_format.rewrite({**problem, **members})
 
 
