@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 
 import pytest
 import requests
@@ -236,6 +237,38 @@ def test_the_page_and_the_service_take_the_same_for_words(newcomer):
     )
 
     assert found == [words(text) for text in texts]
+
+
+# What is too rare to be cut alike: Tangut, which `unicodedata` has no names for, numerals of
+# merchants, letters of old Japanese, marks of tallies.
+EXOTIC = [
+    *(range(0x3021, 0x302A), range(0x303B, 0x303C), range(0x16FE0, 0x16FF2)),
+    *(range(0x1B002, 0x1B11F), range(0x1D372, 0x1D377), range(0x17000, 0x18D09)),
+    *(range(0x13A0, 0x13FE), range(0xAB70, 0xABC0)),  # Cherokee, which each folds its own way.
+]
+
+
+def test_the_page_and_the_service_tell_every_character_apart_alike(newcomer):
+    texts = [
+        f"a{chr(code)}b"
+        for code in range(0x110000)
+        if unicodedata.category(chr(code)) not in ("Cn", "Co", "Cs")
+        and not any(code in codes for codes in EXOTIC)
+    ]
+    assert len(texts) > 130_000
+
+    found = newcomer.tab.evaluate(
+        """async (texts) => {
+          const { words } = await import("./words.js");
+          return texts.map((text) => words(text).join(" "));
+        }""",
+        texts,
+    )
+
+    differing = [
+        text for text, one in zip(texts, found, strict=True) if one != " ".join(words(text))
+    ]
+    assert differing == []
 
 
 def test_what_is_deleted_can_be_brought_back(visitor, service):
