@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 INSTALLED = $(VENV)/installed
 
 .DEFAULT_GOAL = help
-.PHONY: help install run test test-fast browsers browsers-quick fuzz faults faults-quick bench bench-quick bench-promises bench-scale login-timing check openapi errors postman client format migrate lock
+.PHONY: help install run test test-fast browsers browsers-quick fuzz faults faults-quick abuse abuse-quick bench bench-quick bench-promises bench-scale login-timing check openapi errors postman client format migrate lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,7 +36,7 @@ run: $(INSTALLED) ## start PostgreSQL, migrate, serve; Ctrl-C stops all of it
 	@exec $(BIN)/python -m taskapi
 
 test: $(INSTALLED) ## run the tests on a real PostgreSQL (TEST_DATABASE_URL names another)
-	@exec $(BIN)/pytest --numprocesses 3 --dist loadfile -m "not faults and not browsers" $(ARGS)
+	@exec $(BIN)/pytest --numprocesses 3 --dist loadfile -m "not faults and not browsers and not abuse" $(ARGS)
 
 test-fast: $(INSTALLED) ## run the tests that start no service and no browser; under ninety seconds
 	@exec $(BIN)/pytest --numprocesses 3 --dist loadfile -m "not service and not faults and not browsers" $(ARGS)
@@ -57,6 +57,12 @@ faults: $(INSTALLED) ## break and reload everything under load, at length; takes
 
 faults-quick: $(INSTALLED) ## the same for a second each
 	@exec $(BIN)/pytest tests/test_faults.py tests/test_reloads.py --no-cov -rP $(ARGS)
+
+abuse: $(INSTALLED) ## let one account do its worst while another must not notice; takes ten minutes
+	@AT_LENGTH=1 exec $(BIN)/pytest tests/test_abuse.py --no-cov -rP $(ARGS)
+
+abuse-quick: $(INSTALLED) ## the same with a few requests each, held to counts alone
+	@exec $(BIN)/pytest tests/test_abuse.py --no-cov -rP $(ARGS)
 
 bench: .venv-bench/installed ## compare the speed with FastAPI's stack; needs wrk, takes twenty minutes
 	@exec $(BIN)/python -m bench.compare --json docs/performance.json --chart docs/performance.svg $(ARGS)
