@@ -1,6 +1,7 @@
 """`python -m taskapi`: one command from nothing to a working service, and back."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -101,6 +102,45 @@ def test_a_stop_in_the_middle_of_the_first_start_leaves_nothing_behind(tmp_path,
 
     assert processes_in(tmp_path) == []
     assert not list(tmp_path.glob(".initdb-*"))
+
+
+def hears_sigint(process, _directory):
+    """Whether a handler has taken the place of being ignored (proc(5), SigCgt)."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    [caught] = re.findall(r"^SigCgt:\s*(\w+)$", status, re.MULTILINE)
+    return int(caught, 16) >> (signal.SIGINT - 1) & 1
+
+
+def makes_its_data(_process, directory):
+    return list(directory.glob(".initdb-*"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc here")
+@pytest.mark.parametrize("has_come_so_far", [hears_sigint, makes_its_data])
+def test_a_background_job_is_stopped_by_sigint_in_the_middle_of_its_first_start(
+    tmp_path, has_come_so_far
+):
+    environment = {
+        **os.environ,
+        "EMBEDDED_POSTGRES_DIR": str(tmp_path / "postgres"),
+        "PORT": str(free_port()),
+    }
+    # What a shell without job control starts with & has SIGINT ignored.
+    command = ["sh", "-c", 'trap "" INT; exec "$0" -m taskapi', sys.executable]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while not has_come_so_far(process, tmp_path):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+
+    assert processes_in(tmp_path) == []
+    assert not makes_its_data(process, tmp_path)
 
 
 def test_it_comes_back_after_everything_was_killed(tmp_path):
