@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from taskapi.auth import deletion
 from tests.people import PASSWORD, assert_problem, assert_refused_field, bearer, json_of, register
 
 
@@ -92,3 +93,58 @@ def test_what_is_written_while_the_account_goes_is_gone_or_refused(app, alice, s
 
     assert set(statuses) == {201, 401}
     assert sql("SELECT 1 FROM users UNION ALL SELECT 1 FROM tasks") == []
+
+
+def give_tasks(sql, person, count):
+    sql(
+        """
+        INSERT INTO tasks (user_id, id, title, version)
+        SELECT :owner, gen_random_uuid(), 'task', n FROM generate_series(1, :count) AS n
+        """,
+        owner=person.id,
+        count=count,
+    )
+
+
+def left_of(sql, person):
+    return [
+        sql(f"SELECT count(*) FROM {table} WHERE {owner} = :id", id=person.id)[0]["count"]
+        for table, owner in (("tasks", "user_id"), ("sessions", "user_id"), ("users", "id"))
+    ]
+
+
+def test_an_account_of_many_tasks_is_deleted_within_the_time_limit_of_a_statement(variant, sql):
+    hasty = variant(statement_timeout=0.1)
+    alice = register(hasty, "alice@example.com")
+    give_tasks(sql, alice, 60_000)
+
+    assert alice.delete("/auth/me", json={"password": PASSWORD}).status_code == 204
+
+    assert left_of(sql, alice) == [0, 0, 0]
+
+
+def test_a_deletion_that_was_interrupted_is_finished_by_the_purge(app, alice, sql, monkeypatch):
+    monkeypatch.setattr(deletion, "_BATCH", 3)
+    monkeypatch.setattr(deletion, "_PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(deletion.delete_closed_account, "__defaults__", (0,))
+    give_tasks(sql, alice, 10)
+
+    assert alice.delete("/auth/me", json={"password": PASSWORD}).status_code == 204
+
+    # Closed at once: nothing of it can be used, and its address is free.
+    assert left_of(sql, alice)[2] == 1
+    assert_problem(alice.get("/tasks"), 401, "session_ended")
+    login = {"email": "alice@example.com", "password": PASSWORD}
+    assert_problem(alice.client.post("/auth/login", json=login), 401, "credentials_invalid")
+    assert register(app, "alice@example.com").id != alice.id
+    assert (
+        "alice"
+        not in app.test_cli_runner()
+        .invoke(args=["users", "list"])
+        .output.partition("alice@example.com")[2]
+    )
+
+    result = app.test_cli_runner().invoke(args=["purge"])
+    assert result.exit_code == 0, result.output
+    assert "1 deleted accounts." in result.output
+    assert left_of(sql, alice) == [0, 0, 0]

@@ -4,6 +4,7 @@ from uuid import uuid4
 
 import pytest
 
+from taskapi.auth.sessions import MAX_SESSIONS
 from tests.people import PASSWORD, assert_problem, assert_refused_field, bearer
 
 CREDENTIALS = {"email": "alice@example.com", "password": PASSWORD}
@@ -114,3 +115,22 @@ def test_an_expired_session_is_not_listed(client, alice, sql):
     sql("UPDATE sessions SET expires_at = now() WHERE id = :id", id=alice.session_id)
 
     assert len(list_of(client, phone)) == 1
+
+
+def test_a_user_keeps_the_sessions_that_were_used_last(alice, monkeypatch, sql):
+    sql(
+        """
+        INSERT INTO sessions (id, user_id, refresh_id, last_used_at, expires_at)
+        SELECT gen_random_uuid(), :owner, gen_random_uuid(), now() - n * interval '1 hour',
+               now() + interval '1 day'
+          FROM generate_series(1, 150) AS n
+        """,
+        owner=alice.id,
+    )
+
+    login = {"email": "alice@example.com", "password": PASSWORD}
+    assert alice.client.post("/auth/login", json=login).status_code == 200
+
+    kept = sql("SELECT min(last_used_at) > now() - interval '99 hours' AS recent FROM sessions")
+    assert kept == [{"recent": True}]
+    assert alice.get("/auth/sessions").json["count"] == MAX_SESSIONS

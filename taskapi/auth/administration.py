@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import structlog
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, select, update
 
-from taskapi.auth import accounts
+from taskapi.auth import accounts, deletion
 from taskapi.auth.models import PROFILE, LoginAttempts, Session, User
 from taskapi.auth.sessions import IS_OPEN
 from taskapi.database import SYSTEM, Row, execute, transaction
@@ -29,7 +29,7 @@ def list_accounts() -> Iterator[Row]:
                 *(*PROFILE, User.disabled_at),
                 sessions.label("sessions"),
             )
-            .where(User.id > last)
+            .where(User.id > last, ~and_(*deletion.IS_CLOSED))
             .order_by(User.id)
             .limit(_PAGE),
             acting_as=SYSTEM,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import structlog
 from psycopg2.errors import UniqueViolation
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from uuid_utils import uuid7
 
-from taskapi.auth import accounts, addresses, passwords, tokens
+from taskapi.auth import accounts, addresses, deletion, passwords, tokens
 from taskapi.auth.models import PROFILE, Session, User
 from taskapi.auth.sessions import IS_OPEN, Client, authenticate, confirm_password, open_session
 from taskapi.database import SYSTEM, Actor, Row, execute, transaction
@@ -24,6 +25,7 @@ from taskapi.exceptions import (
     PasswordWrong,
     SessionEnded,
     ValidationFailed,
+    Unavailable,
 )
 from taskapi.idempotency import Keyed
 
@@ -175,12 +177,16 @@ def change_password(
 def delete_account(actor: Actor, client: Client, password: str) -> None:
     """Delete the account with all its tasks and sessions, for good.
 
-    Raises `PasswordWrong`, `TooManyAttempts`.
+    Where there is too much to delete within a request, `flask purge` finishes it. Raises
+    `PasswordWrong`, `TooManyAttempts`.
     """
     mine = _confirm(actor, client, password)
-    if not execute(delete(User).where(*mine).returning(User.id), acting_as=SYSTEM):
+    if not deletion.close_account(actor.user_id, *mine):
         raise SessionEnded
     log.info("account_deleted", user_id=actor.user_id)
+    # The account is closed; what is left of it is the purge's, whatever happens here.
+    with suppress(Unavailable):
+        deletion.delete_closed_account(actor.user_id)
 
 
 def import_accounts(imported: Sequence[dict[str, Any]]) -> int:

@@ -8,7 +8,19 @@ from typing import Any, NamedTuple
 
 import structlog
 from flask import current_app
-from sqlalchemy import ColumnElement, case, cast, false, func, insert, null, select, update
+from sqlalchemy import (
+    ColumnElement,
+    bindparam,
+    case,
+    cast,
+    delete,
+    false,
+    func,
+    insert,
+    null,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import INET
 from uuid_utils import uuid7
 
@@ -32,6 +44,20 @@ from taskapi.rate_limits import network_of
 
 IS_OPEN = (Session.revoked_at.is_(None), Session.expires_at > func.now())
 """What is true of a session that has not ended."""
+
+MAX_SESSIONS = 100
+
+# Whoever trims at the same time leaves these rows to the other, so that nobody waits.
+_LONGEST_UNUSED = (
+    select(Session.id)
+    .where(Session.user_id == bindparam("owner", type_=User.id.type))
+    .order_by(Session.last_used_at.desc(), Session.id.desc())
+    .offset(MAX_SESSIONS)
+    .with_for_update(skip_locked=True)
+)
+_TRIM_SESSIONS = delete(Session).where(
+    Session.user_id == bindparam("owner", type_=User.id.type), Session.id.in_(_LONGEST_UNUSED)
+)
 
 log = structlog.get_logger()
 
@@ -156,7 +182,10 @@ def _renew_hash(user: Row, new_hash: str, password: str) -> None:
 
 
 def open_session(client: Client, user: Row) -> tokens.Grant:
-    """Add a session and return what its tokens are to say."""
+    """Add a session and return what its tokens are to say.
+
+    A user has `MAX_SESSIONS`, ended ones included; those that were used longest ago go.
+    """
     session_id, refresh_id = str(uuid7()), str(uuid7())
     execute(
         insert(Session).values(
@@ -169,6 +198,7 @@ def open_session(client: Client, user: Row) -> tokens.Grant:
         ),
         acting_as=SYSTEM,
     )
+    execute(_TRIM_SESSIONS, {"owner": user["id"]}, acting_as=SYSTEM)
     return tokens.grant(user, session_id, refresh_id)
 
 

@@ -6,6 +6,7 @@ own rows, so that it does no harm to stop it or to run it twice.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -16,6 +17,7 @@ from flask import Flask, current_app
 from flask.cli import AppGroup, with_appcontext
 from sqlalchemy import text
 
+from taskapi.auth import deletion
 from taskapi.auth.administration import forget_attempts, forget_ended_sessions
 from taskapi.cli import running_database
 from taskapi.database import SYSTEM, execute, transaction
@@ -89,14 +91,21 @@ def purge_tasks() -> None:
 def purge() -> None:
     """Throw away all that nobody needs any more.
 
-    What `flask tasks purge` does, and: sessions 30 days after their end, and counts of attempts to
-    log in after two. It may run beside traffic, be stopped, and run twice; once a day is enough.
+    What `flask tasks purge` does, and: what deleted accounts still own, sessions 30 days after
+    their end, and counts of attempts to log in after two. It may run beside traffic, be stopped,
+    and run twice; once a day is enough.
     """
     click.get_current_context().invoke(purge_tasks)
     with running_database():
         sessions = _all(partial(forget_ended_sessions, _SESSION_DAYS, _BATCH))
         attempts = _all(partial(forget_attempts, _ATTEMPT_DAYS, _BATCH))
-    click.echo(f"{sessions} ended sessions, {attempts} counts of attempts to log in.")
+        closed = deletion.find_closed_accounts()
+        for user_id in closed:
+            deletion.delete_closed_account(user_id, seconds=math.inf)
+    click.echo(
+        f"{sessions} ended sessions, {attempts} counts of attempts to log in, "
+        f"{len(closed)} deleted accounts."
+    )
 
 
 def _all(forget: Callable[[], int]) -> int:
