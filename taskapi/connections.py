@@ -27,7 +27,9 @@ from taskapi.config import Settings
 from taskapi.statements import PreparedStatements
 from taskapi.threads import start_thread
 
-_QUOTED: Final = re.compile(r'^(connection to server .*? failed: )?(.*?)".*"', re.MULTILINE)
+_QUOTED: Final = re.compile(
+    r'^(connection to server .*? failed: |(?!connection to server ))(.*?)".*"', re.MULTILINE
+)
 GRACE: Final = 1.0  # seconds beyond the time limit in which the server itself gives up
 
 

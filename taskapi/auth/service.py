@@ -24,8 +24,8 @@ from taskapi.exceptions import (
     IdempotencyKeyReused,
     PasswordWrong,
     SessionEnded,
-    ValidationFailed,
     Unavailable,
+    ValidationFailed,
 )
 from taskapi.idempotency import Keyed
 
