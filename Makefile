@@ -39,7 +39,7 @@ test: $(INSTALLED) ## run the tests on a real PostgreSQL (TEST_DATABASE_URL name
 	@exec $(BIN)/pytest --numprocesses 3 --dist loadfile -m "not faults and not browsers and not abuse" $(ARGS)
 
 test-fast: $(INSTALLED) ## run the tests that start no service and no browser; under ninety seconds
-	@exec $(BIN)/pytest --numprocesses 3 --dist loadfile -m "not service and not faults and not browsers" $(ARGS)
+	@exec $(BIN)/pytest --numprocesses 3 --dist loadfile -m "not service and not faults and not browsers and not abuse" $(ARGS)
 
 browsers: $(INSTALLED) $(NPM) ## open pages in Chromium at length; screenshots are in var/screenshots
 	@AT_LENGTH=1 exec $(BIN)/pytest -m browsers $(ARGS)
