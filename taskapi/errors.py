@@ -33,6 +33,7 @@ _STATUSES: dict[type[TaskapiError], int] = {
     exceptions.RateLimited: 429,
     exceptions.TooManyAttempts: 429,
     exceptions.TooManyConcurrentRequests: 429,
+    exceptions.TooManyIdempotencyKeys: 429,
     exceptions.Unavailable: 503,
 }
 

@@ -313,6 +313,15 @@ class RateLimited(Retryable):
         self.retry_after = retry_after
 
 
+class TooManyIdempotencyKeys(Retryable):
+    code = "too_many_idempotency_keys"
+    message = (
+        "The answers that are kept for your Idempotency-Keys are too many or too long. They are "
+        "forgotten after a day; send this again then, or without a key."
+    )
+    retry_after = 3600
+
+
 class TooManyConcurrentRequests(Retryable):
     code = "too_many_concurrent_requests"
     message = (

@@ -17,7 +17,7 @@ from tests.replay import Request
 
 NOT_FROM_OUTSIDE = (
     *("internal_error", "busy", "database_not_ready"),
-    *("search_timeout", "too_many_concurrent_requests"),
+    *("search_timeout", "too_many_concurrent_requests", "too_many_idempotency_keys"),
 )
 """What takes a fault of ours, or an overload or a database as other tests make them."""
 

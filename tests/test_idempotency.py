@@ -619,3 +619,32 @@ def test_uploads_that_differ_have_different_fingerprints(app):
         found = {fingerprint({"body": body}) for body in (b"", b"a", b"b", "b", b"b", None)}
 
     assert len(found) == 5
+
+
+@pytest.mark.parametrize(
+    ("count", "length"), [(10_000, 1), (300, 1024 * 1024)], ids=["keys", "bytes"]
+)
+def test_a_user_keeps_no_more_answers_than_are_allowed(alice, bob, sql, count, length):
+    kept = post(alice, {"title": "Kept"}, key="kept")
+    sql(
+        """
+        INSERT INTO idempotency_keys (user_id, key, fingerprint, status, headers, body, created_at)
+        SELECT :owner, 'key ' || n, '', 200, '{}', convert_to(repeat('a', :length), 'UTF8'), now()
+          FROM generate_series(1, :count) AS n
+        """,
+        owner=alice.id,
+        count=count,
+        length=length,
+    )
+
+    # One new key in sixteen is held against the limit.
+    answers = [post(alice, key=f"new {number}") for number in range(200)]
+    refused = [answer for answer in answers if answer.status_code == 429]
+
+    assert 1 <= len(refused) <= 50
+    problem = assert_problem(refused[0], 429, "too_many_idempotency_keys")
+    assert problem["detail"].endswith("or without a key.")
+    # What is known is replayed, and nobody else is refused.
+    assert_replayed(post(alice, {"title": "Kept"}, key="kept"), kept)
+    assert all(post(bob, key=f"of Bob {number}").status_code == 201 for number in range(50))
+    assert alice.post("/tasks", {"title": "Without a key"}).status_code == 201

@@ -381,3 +381,22 @@ def test_where_there_is_no_database_it_says_so_and_fails():
     assert purged.stdout == ""
     assert "Error: " in purged.stderr and "127.0.0.1" in purged.stderr
     assert "Traceback" not in purged.stderr
+
+
+def test_of_an_owner_the_newest_records_of_deletions_are_kept(app, alice, bob, sql, monkeypatch):
+    monkeypatch.setattr(purge, "MAX_TOMBSTONES", 5)
+    monkeypatch.setattr(purge, "_BATCH", 2)
+    for person, count in ((alice, 8), (bob, 5)):
+        ids = [person.creates(str(number))["id"] for number in range(count)]
+        for task_id in ids:
+            assert person.delete(f"/tasks/{task_id}").status_code == 204
+    of_alice = sql("SELECT id FROM tombstones WHERE user_id = :id ORDER BY version", id=alice.id)
+
+    result = app.test_cli_runner().invoke(args=["tasks", "purge"])
+
+    assert result.exit_code == 0, result.output
+    left = sql("SELECT id FROM tombstones WHERE user_id = :id ORDER BY version", id=alice.id)
+    assert left == of_alice[3:]
+    [deleted] = sql("SELECT version FROM trash WHERE id = :id", id=str(of_alice[2]["id"]))
+    assert floor_of(sql, alice) == deleted["version"]
+    assert len(sql("SELECT id FROM tombstones WHERE user_id = :id", id=bob.id)) == 5

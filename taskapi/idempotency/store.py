@@ -11,10 +11,20 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from taskapi.auth.models import USER_ID_LENGTH
 from taskapi.database import Actor, Row, System, execute
-from taskapi.exceptions import IdempotencyKeyInUse, IdempotencyKeyReused
+from taskapi.exceptions import (
+    IdempotencyKeyInUse,
+    IdempotencyKeyReused,
+    TooManyIdempotencyKeys,
+)
 from taskapi.extensions import Base
 
 KEY_LENGTH: Final = 255
+MAX_KEYS: Final = 10_000
+MAX_BYTES: Final = 256 * 1024 * 1024
+"""How many answers are kept for a user, and how long they may be together."""
+
+_LOOKED_AT: Final = 16
+"""One new key in so many is held against the limits: counting takes up to 4 ms at 10,000 keys."""
 
 
 class IdempotencyKey(Base):
@@ -40,6 +50,10 @@ _FIND = text("""
      WHERE idempotency_keys.user_id = :owner AND key = :key
        AND created_at > now() - interval '1 day'
 """)
+_USAGE = text("""
+    SELECT count(*) AS keys, coalesce(sum(octet_length(body)), 0) AS bytes FROM idempotency_keys
+     WHERE idempotency_keys.user_id = :owner AND created_at > now() - interval '1 day'
+""")
 # From the owner's row: where that is not there, nothing was done that could be doubled.
 _STORE = text("""
     INSERT INTO idempotency_keys
@@ -56,7 +70,8 @@ _STORE = text("""
 def claim(acting_as: Actor | System, owner: str, key: str, fingerprint: bytes) -> Row | None:
     """Take the key until the transaction ends; return what was stored by it.
 
-    Raises `IdempotencyKeyInUse`, `IdempotencyKeyReused`.
+    Raises `IdempotencyKeyInUse`, `IdempotencyKeyReused`, and `TooManyIdempotencyKeys` where it is
+    new and no more may be kept.
     """
     lock = hashlib.sha256(f"{owner}\n{key}".encode()).digest()[:8]
     named = {"lock": int.from_bytes(lock, signed=True)}
@@ -65,10 +80,18 @@ def claim(acting_as: Actor | System, owner: str, key: str, fingerprint: bytes) -
         raise IdempotencyKeyInUse
     found = execute(_FIND, {"owner": owner, "key": key}, acting_as=acting_as)
     if not found:
+        if lock[0] % _LOOKED_AT == 0:
+            _require_room(acting_as, owner)
         return None
     if bytes(found[0]["fingerprint"]) != fingerprint:
         raise IdempotencyKeyReused
     return found[0]
+
+
+def _require_room(acting_as: Actor | System, owner: str) -> None:
+    [usage] = execute(_USAGE, {"owner": owner}, acting_as=acting_as)
+    if usage["keys"] >= MAX_KEYS or usage["bytes"] >= MAX_BYTES:
+        raise TooManyIdempotencyKeys
 
 
 def store(

@@ -66,6 +66,7 @@ _REMEDIES: Final = {
     "EXTERNAL_JWT_ISSUER, EXTERNAL_JWT_AUDIENCE and JWT_CLOCK_SKEW.",
     "token_missing": "Log in, and send the access token with every request.",
     "too_many_attempts": "Wait for `Retry-After` seconds. Each further failure doubles the wait.",
+    "too_many_idempotency_keys": "Send it later, or without a key where it may be done twice.",
     "too_many_concurrent_requests": "Send fewer at a time, and this one again after `Retry-After`. "
     "The operator sets USER_THREADS_SHARE.",
     "transfer_coding_unsupported": "Send the body as it is, without `Transfer-Encoding`.",

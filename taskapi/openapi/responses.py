@@ -152,6 +152,7 @@ def _codes(mode: str, rule: Rule, view: Callable[..., Any]) -> Iterator[str]:
         yield "precondition_failed"
     if is_repeatable(view):
         yield from ("idempotency_key_in_use", "idempotency_key_reused")
+        yield "too_many_idempotency_keys"
     if accepts["body"] or accepts["query"] or "user_id" in rule.arguments or is_repeatable(view):
         yield "validation_failed"
     if accepts["query"]:

@@ -23,6 +23,9 @@ from taskapi.cli import running_database
 from taskapi.database import SYSTEM, execute, transaction
 
 TOMBSTONE_DAYS: Final = 90
+MAX_TOMBSTONES: Final = 100_000
+"""Records of deletions that an owner keeps over a purge, however young they are."""
+
 _BATCH: Final = 1000  # rows
 _SESSION_DAYS: Final = 30
 _ATTEMPT_DAYS: Final = 2  # A row of failures is forgotten after one.
@@ -58,6 +61,26 @@ _DELETE_TOMBSTONES = text(f"""
 """)
 
 
+# Those of one owner beyond the newest, the oldest first.
+_OWNERS_OF_MANY = text("SELECT user_id FROM tombstones GROUP BY user_id HAVING count(*) > :most")
+_LOCK_OWNER = text("SELECT id FROM users WHERE id = :owner FOR UPDATE")
+_DELETE_SURPLUS = text("""
+    WITH newest AS (
+      SELECT version FROM tombstones WHERE user_id = :owner
+       ORDER BY version DESC OFFSET :most LIMIT 1
+    ), gone AS (
+      DELETE FROM tombstones WHERE user_id = :owner AND id IN (
+        SELECT id FROM tombstones WHERE user_id = :owner AND version <= (SELECT version FROM newest)
+         ORDER BY version LIMIT :count)
+      RETURNING version
+    ), floors AS (
+      UPDATE users SET feed_floor = greatest(feed_floor, (SELECT max(version) FROM gone))
+       WHERE id = :owner AND EXISTS (SELECT FROM gone)
+    )
+    SELECT version FROM gone
+""")
+
+
 def init_app(app: Flask) -> None:
     """Add the commands."""
     app.cli.add_command(tasks)
@@ -68,9 +91,9 @@ def init_app(app: Flask) -> None:
 def purge_tasks() -> None:
     """Delete for good what has been in the trash for TRASH_DAYS.
 
-    With it go the records of deletions after 90 days (a device that was away for longer
-    begins anew), and the answers kept for an Idempotency-Key after a day. It may run beside
-    traffic, be stopped, and run twice; once a day is enough.
+    With it go the records of deletions after 90 days, or beyond 100,000 of an owner (a device that
+    was away for longer begins anew), and the answers kept for an Idempotency-Key after a day. It
+    may run beside traffic, be stopped, and run twice; once a day is enough.
     """
     days = current_app.config["TRASH_DAYS"]
     with running_database():
@@ -125,6 +148,9 @@ def _purge(days: int) -> Iterator[tuple[str, int]]:
             yield name, len(gone)
     while gone_tombstones := _purge_tombstones():
         yield "tombstones", gone_tombstones
+    for row in execute(_OWNERS_OF_MANY, {"most": MAX_TOMBSTONES}, acting_as=SYSTEM):
+        while surplus := _purge_surplus(row["user_id"]):
+            yield "tombstones", surplus
 
 
 def _purge_tombstones() -> int:
@@ -133,6 +159,13 @@ def _purge_tombstones() -> int:
         owners = [row["id"] for row in execute(_LOCK_OWNERS, values, acting_as=SYSTEM)]
         gone = execute(_DELETE_TOMBSTONES, {**values, "owners": owners}, acting_as=SYSTEM)
     return len(gone)
+
+
+def _purge_surplus(owner: str) -> int:
+    values = {"owner": owner, "most": MAX_TOMBSTONES, "count": _BATCH}
+    with transaction(acting_as=SYSTEM):
+        execute(_LOCK_OWNER, values, acting_as=SYSTEM)
+        return len(execute(_DELETE_SURPLUS, values, acting_as=SYSTEM))
 
 
 def _count(which: str, days: int) -> int:
