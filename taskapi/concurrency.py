@@ -27,7 +27,9 @@ _RUNNING: Final = "taskapi.concurrency.running"
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Count the requests of each user that are being answered."""
+    """Count the requests of each user that are being answered, unless all threads are for all."""
+    if settings.user_threads_share >= 1:
+        return
     most = max(1, int(settings.threads * settings.user_threads_share))
     app.extensions["taskapi.concurrency"] = ConcurrentRequests(most)
     app.before_request(_enter)
