@@ -264,7 +264,7 @@ def _cursor() -> Iterator[Any]:
     try:
         yield connection.cursor(cursor_factory=Cursor)
     except psycopg2.Error as error:
-        if connection.closed or error.pgcode in _STALE:
+        if connection.closed or _is_lost(error) or error.pgcode in _STALE:
             connection.invalidate(error)
         if error.pgcode == _NOT_PREPARED:
             gate.close()
@@ -276,13 +276,22 @@ def _cursor() -> Iterator[Any]:
         g.database_seconds = g.get("database_seconds", 0.0) + time.perf_counter() - got
 
 
+def _is_lost(error: psycopg2.Error) -> bool:
+    """Whether the connection is lost, which no SQLSTATE says.
+
+    A server that is killed between the results of one message is no `OperationalError` but a
+    bare `DatabaseError`.
+    """
+    kinds = (psycopg2.OperationalError, psycopg2.InterfaceError)
+    is_bare = type(error) is psycopg2.DatabaseError
+    return error.pgcode is None and (is_bare or isinstance(error, kinds))
+
+
 def _translate(error: psycopg2.Error) -> NoReturn:
     database_errors.labels(error.pgcode or "none").inc()
     if error.pgcode == SESSION_ENDED:
         raise SessionEnded from None
-    lost = error.pgcode is None and isinstance(
-        error, psycopg2.OperationalError | psycopg2.InterfaceError
-    )
+    lost = _is_lost(error)
     if lost or (error.pgcode or "").startswith((*_OUTAGES, *_STALE)):
         # Only a lost connection's text is free of what the statement was about.
         log.warning(

@@ -340,3 +340,14 @@ def test_the_limits_are_set_on_every_connection(app, sql):
 
 def test_psycopg2_is_new_enough_for_what_is_asked_of_it():
     assert psycopg2.extensions.libpq_version() >= 140000
+
+
+def test_a_server_that_is_gone_between_two_results_is_an_outage(alice, monkeypatch):
+    def vanish(_cursor, _query, _values=None):
+        raise psycopg2.DatabaseError("error with no message from the libpq")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Cursor, "execute", vanish)
+        assert_problem(alice.get("/tasks"), 503, "database_unavailable")
+
+    assert alice.get("/tasks").status_code == 200

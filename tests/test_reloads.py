@@ -258,6 +258,7 @@ def test_restarts_behind_the_socket_of_systemd_fail_no_request(tmp_path, deploye
         "THREADS": "4",
         "WEB_CONCURRENCY": "2",
         "RATE_LIMIT_ENABLED": "no",
+        "USER_THREADS_SHARE": "1",
         "PORT": str(free_port()),
     }
     with restartable(tmp_path / "taskapi.sock", **settings) as restart:
