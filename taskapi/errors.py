@@ -181,6 +181,9 @@ def _answer(document: dict[str, Any]) -> Response:
 
 def respond(error: TaskapiError) -> Response:
     """Answer an error of the domain."""
+    # A frame that holds the error, such as that of an atomic batch, would hold the input as well,
+    # until the garbage collector runs.
+    error.__traceback__ = None
     response = _answer(describe(error))
     if isinstance(error, exceptions.Retryable):
         response.headers["Retry-After"] = str(error.retry_after)

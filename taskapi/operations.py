@@ -260,6 +260,8 @@ def load(
     except ValidationError as error:
         messages = error.normalized_messages()  # type: ignore[no-untyped-call]
         errors = field_errors(messages, where)
+        # marshmallow's frame, which the traceback holds, holds the error and all of the input.
+        error.__traceback__ = None
     reported = unknown[: max(limit - len(errors), not errors)]
     errors += schema.refuse_unknown(reported, where)
     if errors:

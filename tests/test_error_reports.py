@@ -1,14 +1,16 @@
 """How much a refusal reports, and how much work a report takes."""
 
+import gc
 import os
 import subprocess
 import sys
 
 import orjson
 import pytest
+from marshmallow import ValidationError
 
 from taskapi import fields
-from taskapi.exceptions import FieldError
+from taskapi.exceptions import FieldError, TaskapiError
 
 PER_OBJECT = 20
 PER_REQUEST = 100
@@ -160,3 +162,43 @@ def test_every_process_reports_the_same_errors_in_the_same_order():
     }
 
     assert found == {str(["/title", *(f"/{number}" for number in range(19))]) + "\n"}
+
+
+WRONG = {"op": "create", "data": {"title": 1}}
+MISSING = {"op": "update", "id": "aaaaaaaa-0000-4000-8000-000000000000", "data": {"title": "a"}}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "media"),
+    [
+        ("/tasks", {"title": 1}, "application/json"),
+        ("/tasks/import?colour=blue", [], "application/json"),
+        ("/tasks/batch", {"operations": [WRONG] * 10}, "application/json"),
+        ("/tasks/batch", {"operations": [WRONG] * 10, "atomic": True}, "application/json"),
+        ("/tasks/batch", {"operations": [MISSING] * 10}, "application/json"),
+        ("/tasks/batch", {"operations": [MISSING] * 10, "atomic": True}, "application/json"),
+        ("/tasks/import", [{"title": 1}] * 10, "application/json"),
+        ("/tasks/import", [7] * 10, "application/x-ndjson"),
+    ],
+)
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}], ids=["bare", "keyed"])
+def test_what_was_refused_is_freed_without_the_garbage_collector(alice, path, body, media, headers):
+    # A traceback holds frames, and these hold the input: a cycle, where one holds the error.
+    data = orjson.dumps(body)
+    if media == "application/x-ndjson":
+        data = b"{\n" * 10
+
+    def kept():
+        kinds = (ValidationError, TaskapiError)
+        return [one for one in gc.get_objects() if isinstance(one, kinds)]
+
+    gc.collect()
+    before = len(kept())
+    gc.disable()
+    try:
+        response = alice.post(path, data=data, content_type=media, headers=headers)
+        assert response.status_code in (200, 207, 404, 422), response.text
+
+        assert len(kept()) == before
+    finally:
+        gc.enable()

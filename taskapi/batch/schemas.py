@@ -159,7 +159,7 @@ def _read(index: int, said: Any, schemas: Mapping[str, Input]) -> Operation | Va
         outer = load(_OUTER.get(op, _CLOSING) if isinstance(op, str) else _CLOSING, said, where)
         data = load(schemas[outer["op"]], outer.get("data", {}), f"{where}/data")
     except ValidationFailed as refusal:
-        return refusal
+        return refusal.with_traceback(None)  # Its frames hold the outcomes, and so itself.
     return Operation(outer["op"], outer.get("id"), outer.get("if_match"), data)
 
 

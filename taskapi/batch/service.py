@@ -183,7 +183,7 @@ def _run_alone(actor: Actor, index: int, operation: Operation) -> Outcome:
     except ValidationFailed as refusal:
         return refusal.below(f"/operations/{index}/data")
     except TaskapiError as refusal:
-        return refusal
+        return refusal.with_traceback(None)  # Its frames hold the outcomes, and so itself.
 
 
 def _as_row(place: int, operation: Operation) -> dict[str, Any]:

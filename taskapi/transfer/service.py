@@ -145,6 +145,7 @@ def _read_all(
             task = _read(one, schema, identify, budget.limit)
         except ValidationFailed as refusal:
             line |= {"status": "refused", **budget.spend(refusal).members}
+            refusal.__traceback__ = None  # The frame that raised what a reader made holds it.
         else:
             # What a trial would make is made anew the next time.
             if not dry_run or "id" in one or identify is not _new_id:
