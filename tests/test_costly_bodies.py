@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
+from taskapi import operations
 from taskapi.operations import parse_json
 from taskapi.transfer import formats, service
 from tests.people import assert_problem, assert_refused_field, register
@@ -223,13 +224,54 @@ def test_a_file_that_is_refused_lets_the_next_one_in(alice, monkeypatch):
 # --- What holds the interpreter ----------------------------------------------------------------
 
 
-def test_the_garbage_collector_does_not_run_again_and_again_while_a_body_is_parsed(
-    alice, collections
-):
+def test_the_garbage_collector_does_not_run_again_and_again_while_a_body_is_parsed(collections):
+    body = array_of(b"[]", MIB - KIB)
     collections.clear()
 
-    response = alice.post("/tasks/batch", data=array_of(b"[]", MIB - KIB), content_type=JSON)
+    parse_json(body)
 
-    assert response.status_code == 422
     assert len(collections) < 20
     assert gc.isenabled()
+
+
+# --- Batches -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def parsed_bodies(monkeypatch):
+    """The lengths of the bodies that have been parsed."""
+    lengths: list[int] = []
+
+    def note(data):
+        lengths.append(len(data))
+        return parse_json(data)
+
+    monkeypatch.setattr(operations, "parse_json", note)
+    return lengths
+
+
+@pytest.mark.parametrize("element", [b"[]", b"{}", b'""', b"1", b'"\\""'])
+def test_a_batch_of_too_many_values_is_refused_and_not_parsed(alice, parsed_bodies, element):
+    body = b'{"operations":' + array_of(element, MIB - KIB) + b"}"
+
+    response = alice.post("/tasks/batch", data=body, content_type=JSON)
+
+    assert_refused_field(response, "", "too_many")
+    assert parsed_bodies == []
+
+
+@pytest.mark.parametrize("text", [",", '",', "\\", '\\",'])
+def test_commas_within_texts_are_no_values(alice, text):
+    description = (text * 2000)[:2000]
+    create = {"op": "create", "data": {"title": "Buy milk", "description": description}}
+
+    response = alice.post("/tasks/batch", {"operations": [create] * 100})
+
+    assert response.status_code == 207
+    assert {result["status"] for result in response.json["results"]} == {201}
+    assert response.json["results"][99]["task"]["description"] == description
+
+
+@pytest.mark.parametrize("body", [b'["' + b"," * 500_000, b'["' + b'\\",' * 300_000])
+def test_a_text_without_an_end_is_malformed(alice, body):
+    assert_problem(alice.post("/tasks/batch", data=body, content_type=JSON), 400, "malformed_json")
