@@ -24,7 +24,7 @@ if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="taskapi-", dir=_MEMORY)
     atexit.register(_leave_no_files, os.environ["PROMETHEUS_MULTIPROC_DIR"], os.getpid())
 
-from taskapi import auth_modes, metrics
+from taskapi import auth_modes, memory, metrics
 from taskapi.__main__ import CannotStart, prepare_database
 from taskapi.auth import external
 from taskapi.config import Settings, SettingsError
@@ -94,6 +94,7 @@ logconfig_dict = {
 
 def on_starting(_server: Any) -> None:
     """Bring the database up to date before the workers start, or say why that cannot be."""
+    memory.map_large_buffers()
     if settings.auth_mode == "path":
         sys.stderr.write(PATH_MODE_WARNING)
     try:

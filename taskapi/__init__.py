@@ -15,6 +15,7 @@ from taskapi import (
     health,
     http,
     logs,
+    memory,
     metrics,
     openapi,
     rate_limits,
@@ -50,6 +51,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     logs.init_app(app)
     metrics.init_app(app, settings)
     http.init_app(app, settings)
+    memory.init_app(app)
     errors.init_app(app)
     database.init_app(app, settings, prepare=schema.prepare)
     migrate.init_app(app, db, directory=str(schema.MIGRATIONS), compare_server_default=True)

@@ -287,7 +287,7 @@ class Scene:
 
     def _warm_up(self) -> None:
         """Let every worker do once whatever it keeps something of."""
-        file = orjson.dumps([{"title": "Buy milk"}] * 100)
+        file = orjson.dumps([{"title": "Buy milk"}] * 10_000)
         trial = Request("POST", "/tasks/import?dry_run=true", file)
         token = self.register("warm-up", NEIGHBOUR_ADDRESS)["access_token"]
         with closing(Neighbour(self.nginx, token)) as someone:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 from itertools import chain
 from typing import Any
 
 from flask import (
     Blueprint,
     Response,
-    after_this_request,
     current_app,
     g,
     stream_with_context,
@@ -39,8 +37,6 @@ _UPLOAD = {
     "text/csv": _EXAMPLE_CSV,
 }
 
-
-_malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc alone has it.
 
 _READERS = {
     "application/json": formats.read_json,
@@ -85,7 +81,6 @@ def import_file(query: dict[str, Any], body: bytes, media: str) -> Any:
     each time, unless you `deduplicate`. A task that cannot be taken is reported and stops nothing.
     Where the new ones exceed your quota, none is added.
     """
-    after_this_request(_give_memory_back)
     schema = current_app.extensions.get(IMPORTED_TASK, _IMPORTED_TASK)
     rows = import_tasks(
         g.actor,
@@ -106,10 +101,3 @@ def import_file(query: dict[str, Any], body: bytes, media: str) -> Any:
             "rows": rows,
         }
     )
-
-
-def _give_memory_back(response: Response) -> Response:
-    # glibc keeps what was freed between what was not: 130 MiB after a few large files.
-    if _malloc_trim:
-        _malloc_trim(0)
-    return response
