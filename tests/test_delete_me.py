@@ -4,8 +4,10 @@ import threading
 import time
 
 import pytest
+from sqlalchemy import text
 
 from taskapi.auth import deletion
+from taskapi.database import SYSTEM, execute, transaction
 from tests.people import PASSWORD, assert_problem, assert_refused_field, bearer, json_of, register
 
 
@@ -148,3 +150,32 @@ def test_a_deletion_that_was_interrupted_is_finished_by_the_purge(app, alice, sq
     assert result.exit_code == 0, result.output
     assert "1 deleted accounts." in result.output
     assert left_of(sql, alice) == [0, 0, 0]
+
+
+def test_a_piece_reads_no_more_rows_than_there_are_though_statistics_are_old(app, alice, sql):
+    fill = """
+        WITH counter AS (
+          UPDATE users SET change_seq = change_seq + :count WHERE id = :user_id
+          RETURNING change_seq - :count AS seq)
+        INSERT INTO tasks (user_id, id, title, version)
+        SELECT :user_id, gen_random_uuid(), 'Buy milk', seq + n
+          FROM counter, generate_series(1, :count) AS n
+    """
+    read = """
+        SELECT coalesce(sum(seq_tup_read + idx_tup_fetch), 0)::int AS rows
+          FROM pg_stat_xact_user_tables WHERE relname = 'tasks'
+    """
+    # The planner knows other tasks, and of this account none.
+    sql(fill, user_id=alice.id, count=5000)
+    sql("ANALYZE tasks")
+    owner = register(app, "owner@example.com")
+    sql(fill, user_id=owner.id, count=5000)
+    [piece] = [one for one in deletion._deletions() if " tasks " in str(one)]
+    values = {"owner": owner.id, "count": 2000}
+
+    with app.app_context(), transaction(acting_as=SYSTEM):
+        deleted = execute(piece, values, acting_as=SYSTEM)
+        [found] = execute(text(read), acting_as=SYSTEM)
+
+    assert len(deleted) == 2000
+    assert found["rows"] <= 20_000
