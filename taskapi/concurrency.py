@@ -1,7 +1,8 @@
 """Limit how many threads of a process one user occupies at a time.
 
 Waits count as well, and streams until they end. The limit is a share of the threads: some are left
-for the other users, and for the refusals.
+for the other users, and for the refusals. Searches have a third of that share: each keeps a core of
+the database busy, and twelve at a time took a second from every other request.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flask import Flask, Response, current_app, g, request
 from werkzeug.wsgi import ClosingIterator
@@ -22,8 +23,11 @@ from taskapi.exceptions import TooManyConcurrentRequests
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-_USER: Final = "taskapi.concurrency.user"
-_RUNNING: Final = "taskapi.concurrency.running"
+_ENTERED: Final = "taskapi.concurrency.entered"
+_TOO_MANY_SEARCHES: Final = (
+    "Too many of your searches are running at this moment; send fewer at a time, and this one "
+    "again after `Retry-After`."
+)
 
 
 def init_app(app: Flask, settings: Settings) -> None:
@@ -31,7 +35,9 @@ def init_app(app: Flask, settings: Settings) -> None:
     if settings.user_threads_share >= 1:
         return
     most = max(1, int(settings.threads * settings.user_threads_share))
-    app.extensions["taskapi.concurrency"] = ConcurrentRequests(most)
+    app.extensions["taskapi.concurrency"] = _Limits(
+        ConcurrentRequests(most), ConcurrentRequests(max(1, most // 3))
+    )
     app.before_request(_enter)
     app.after_request(_leave_unless_streamed)
     app.wsgi_app = _leaving_after_streams(app.wsgi_app)  # type: ignore[assignment, method-assign]
@@ -62,15 +68,33 @@ class ConcurrentRequests:
                 self._running[user_id] = running
 
 
+class _Limits(NamedTuple):
+    requests: ConcurrentRequests
+    searches: ConcurrentRequests
+
+
+_Entered = tuple[ConcurrentRequests, str]
+"""Where a request has been counted, and as whose."""
+
+
 def _enter() -> None:
     actor: Actor | None = g.get("actor")
     if actor is None:
         return
-    running: ConcurrentRequests = current_app.extensions["taskapi.concurrency"]
-    if not running.enter(actor.user_id):
+    limits: _Limits = current_app.extensions["taskapi.concurrency"]
+    entered = request.environ.setdefault(_ENTERED, [])
+    _take(limits.requests, actor.user_id, entered, None)
+    if "q" in request.args:
+        _take(limits.searches, actor.user_id, entered, _TOO_MANY_SEARCHES)
+
+
+def _take(
+    running: ConcurrentRequests, user_id: str, entered: list[_Entered], message: str | None
+) -> None:
+    if not running.enter(user_id):
         metrics.refusals.labels("concurrent").inc()
-        raise TooManyConcurrentRequests
-    request.environ |= {_USER: actor.user_id, _RUNNING: running}
+        raise TooManyConcurrentRequests(message)
+    entered.append((running, user_id))
 
 
 def _leave_unless_streamed(response: Response) -> Response:
@@ -80,9 +104,7 @@ def _leave_unless_streamed(response: Response) -> Response:
 
 
 def _leave(environ: WSGIEnvironment) -> None:
-    user_id = environ.pop(_USER, None)
-    if user_id is not None:
-        running: ConcurrentRequests = environ.pop(_RUNNING)
+    for running, user_id in environ.pop(_ENTERED, ()):
         running.leave(user_id)
 
 
@@ -99,7 +121,7 @@ def _leaving_after_streams(answer: WSGIApplication) -> WSGIApplication:
         except BaseException:
             _leave(environ)
             raise
-        if _USER not in environ:
+        if not environ.get(_ENTERED):
             return body
         closing = [getattr(body, "close", lambda: None), partial(_leave, environ)]
         return ClosingIterator(read(body, environ), closing)

@@ -1,5 +1,7 @@
 """How many requests of one user are answered at a time, and how long a search may take."""
 
+from contextlib import ExitStack
+
 import pytest
 
 from taskapi.tasks import service
@@ -51,6 +53,31 @@ def test_a_stream_occupies_its_thread_until_it_is_read_or_closed(narrow_app, ali
         assert another(narrow_app, alice).get("/tasks?limit=1").status_code == 429
 
     assert another(narrow_app, alice).get("/tasks?limit=1").status_code == 200
+
+
+@pytest.mark.parametrize("search", ["/tasks?q=milk", "by path"])
+def test_a_user_searches_with_a_third_of_that_share(variant, search):
+    app = variant(threads=8, user_threads_share=0.75)
+    alice, bob = register(app, "alice@example.com"), register(app, "bob@example.com")
+    path = f"{alice.path}?q=milk" if search == "by path" else search
+    for _ in range(6):
+        alice.post("/tasks/import", [{"title": "Milk"}] * 500)
+
+    with ExitStack() as stack:
+        for _ in range(2):
+            stream = stack.enter_context(another(app, alice).get(path, buffered=False))
+            next(stream.iter_encoded())
+        refused = another(app, alice).get("/tasks?q=milk&limit=1")
+        without_words = another(app, alice).get("/tasks?limit=1")
+        of_bob = bob.get("/tasks?q=milk&limit=1")
+
+    problem = assert_problem(refused, 429, "too_many_concurrent_requests")
+    assert "searches" in problem["detail"]
+    assert refused.headers["Retry-After"] == "1"
+    assert (without_words.status_code, of_bob.status_code) == (200, 200)
+    # What was refused, and what was read, occupies nothing.
+    answers = [another(app, alice).get("/tasks?q=milk&limit=1") for _ in range(3)]
+    assert {answer.status_code for answer in answers} == {200}
 
 
 @pytest.mark.parametrize("path", ["/tasks/nonsense", "/tasks?limit=0", "/nowhere"])

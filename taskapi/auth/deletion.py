@@ -28,7 +28,7 @@ from taskapi.auth.models import Session, User
 from taskapi.database import SYSTEM, execute, transaction
 from taskapi.extensions import db
 
-_BATCH: Final = 2000  # rows
+_BATCH: Final = 500  # rows; 3 ms each
 _PATIENCE_SECONDS: Final = 10.0
 
 IS_CLOSED: Final = (User.email.is_(None), User.disabled_at.is_not(None))
