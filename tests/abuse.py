@@ -313,6 +313,7 @@ def scene(directory: Path) -> Iterator[Scene]:
     """Run the service with default settings behind nginx."""
     settings: dict[str, Any] = {
         "RATE_LIMIT_ENABLED": "yes",
+        "USER_THREADS_SHARE": "0.75",
         "WEB_CONCURRENCY": str(max(2, os.cpu_count() or 1)),
     }
     with service_behind_nginx(directory, **settings) as (service, nginx):
