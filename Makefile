@@ -84,10 +84,11 @@ bench-scale: $(INSTALLED) ## show what grows with the data and what does not; ta
 login-timing: $(INSTALLED) ## measure whether a refused login tells which addresses are known
 	@exec $(BIN)/python bench/login_timing.py $(ARGS)
 
-check: $(INSTALLED) $(NPM) ## lint, check types, and that what is generated is up to date
+check: $(INSTALLED) $(NPM) ## lint, check types, layers, and that what is generated is up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	@$(MAKE) --no-print-directory lock openapi errors postman client
 	git diff --exit-code -- requirements.txt requirements-dev.txt bench/requirements.txt \
 	  docs/openapi.json docs/errors.md postman clients/js/openapi.d.ts
@@ -95,17 +96,17 @@ check: $(INSTALLED) $(NPM) ## lint, check types, and that what is generated is u
 	  node_modules/.bin/redocly lint --extends=recommended-strict docs/openapi.json
 
 openapi: $(INSTALLED) ## write docs/openapi.json, from what the routes declare
-	@$(BIN)/python -m taskapi.openapi document > docs/openapi.json.new
+	@$(BIN)/python -m docs.generate openapi > docs/openapi.json.new
 	@mv docs/openapi.json.new docs/openapi.json
 
 errors: $(INSTALLED) ## write docs/errors.md, from the errors and the routes
-	@$(BIN)/python -m taskapi.openapi errors > docs/errors.md.new
+	@$(BIN)/python -m docs.generate errors > docs/errors.md.new
 	@mv docs/errors.md.new docs/errors.md
 
 postman: $(NPM) openapi ## write the Postman collections and their environment, from the documents
 	@node postman/build.mjs
 	@for contract in b c; do \
-	  $(BIN)/python -m taskapi.openapi document $$contract | node postman/build.mjs $$contract || exit 1; \
+	  $(BIN)/python -m docs.generate openapi $$contract | node postman/build.mjs $$contract || exit 1; \
 	done
 
 client: $(NPM) openapi ## write the types of the JavaScript client, from docs/openapi.json

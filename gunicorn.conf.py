@@ -24,11 +24,12 @@ if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="taskapi-", dir=_MEMORY)
     atexit.register(_leave_no_files, os.environ["PROMETHEUS_MULTIPROC_DIR"], os.getpid())
 
-from taskapi import auth_modes, memory, metrics
 from taskapi.__main__ import CannotStart, prepare_database
-from taskapi.auth import external
-from taskapi.config import Settings, SettingsError
-from taskapi.logs import library_handler
+from taskapi.auth import external, modes
+from taskapi.http import memory
+from taskapi.observability import metrics
+from taskapi.observability.logs import library_handler
+from taskapi.settings import Settings, SettingsError
 
 PATH_MODE_WARNING = """
 *****************************************************************************
@@ -50,7 +51,7 @@ host = f"[{settings.host}]" if ":" in settings.host else settings.host
 bind = f"{host}:{settings.port}"
 # gthread, with our own error answers, and where there is epoll with less to do.
 has_epoll = hasattr(select, "epoll")
-worker_class = f"taskapi.worker.{'epoll.EpollWorker' if has_epoll else 'PortableWorker'}"
+worker_class = f"taskapi.server.{'epoll.EpollWorker' if has_epoll else 'PortableWorker'}"
 workers = settings.web_concurrency
 threads = settings.threads
 
@@ -74,7 +75,7 @@ worker_tmp_dir = _MEMORY
 control_socket_disable = True
 
 # The application logs the requests; gunicorn's own words go where ours go.
-logger_class = "taskapi.worker.Logger"
+logger_class = "taskapi.server.Logger"
 logconfig_dict = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -105,7 +106,7 @@ def on_starting(_server: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Let a new worker take its first request only when it knows whom to believe."""
-    auth_modes.keep(worker.wsgi)
+    modes.keep(worker.wsgi)
     external.learn_keys(worker.wsgi)
 
 

@@ -3,7 +3,7 @@
 import click
 
 from taskapi import create_app
-from taskapi.config import SettingsError
+from taskapi.settings import SettingsError
 
 try:
     app = create_app()

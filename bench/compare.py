@@ -27,9 +27,9 @@ from uuid_utils import uuid7
 from bench.report import Figures, Results, chart, table
 from bench.scenarios import EVERYBODY, MANY_USERS, PROMISES, SCENARIOS, Scenario
 from bench.servers import PEER_PYTHON, Server
-from taskapi import create_app, embedded
+from taskapi import create_app, devdb
 from taskapi.auth import tokens
-from taskapi.config import Settings
+from taskapi.settings import Settings
 
 HERE = Path(__file__).resolve().parent
 
@@ -44,7 +44,7 @@ def main() -> None:
         scenarios += [promise.scenario for promise in PROMISES]
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        url = stack.enter_context(embedded.running(scratch / "postgres"))
+        url = stack.enter_context(devdb.running(scratch / "postgres"))
         servers = start(stack, url, scratch)
         results = compare(servers, scenarios, options.rounds, options.seconds, scratch)
         results.memory = {server.name: server.memory() for server in servers}

@@ -26,7 +26,7 @@ import requests
 from bench.compare import measure, require_wrk
 from bench.scenarios import MANY_USERS, Scenario, by_users, on_tasks
 from bench.servers import Service
-from taskapi import embedded
+from taskapi import devdb
 
 PERIOD = 1.0  # seconds between two requests of a user
 
@@ -85,7 +85,7 @@ def main() -> None:
     require_wrk()
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        url = stack.enter_context(embedded.running(scratch / "postgres"))
+        url = stack.enter_context(devdb.running(scratch / "postgres"))
         for contract in NEW:
             service = Mode(contract, url, scratch / f"{contract}.log")
             stack.callback(service.stop)

@@ -9,7 +9,7 @@ from typing import Final
 from limits import parse
 from limits.strategies import SlidingWindowCounterRateLimiter
 
-from taskapi.sliding_windows import SlidingWindowStorage
+from taskapi.http.sliding_windows import SlidingWindowStorage
 
 _REQUESTS: Final = 100_000
 

@@ -19,7 +19,7 @@ import psutil
 from bench.compare import measure, require_wrk
 from bench.scenarios import LIST, NEW, Scenario, by_users, on_tasks
 from bench.servers import Service, connected
-from taskapi import embedded
+from taskapi import devdb
 
 SIZES = ((0, 10), (100, 1_000), (10_000, 100_000), (100_000, 1_000_000))
 """So many other users, and so many tasks of theirs."""
@@ -45,7 +45,7 @@ def main() -> None:
     require_wrk()
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        url = stack.enter_context(embedded.running(scratch / "postgres"))
+        url = stack.enter_context(devdb.running(scratch / "postgres"))
         service = Service(url, scratch / "taskapi.log")
         stack.callback(service.stop)
         service.start()

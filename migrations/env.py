@@ -6,9 +6,9 @@ from alembic import context
 from flask import current_app
 from sqlalchemy import text
 
-from taskapi.database import SYSTEM
-from taskapi.extensions import db
-from taskapi.schema import MIGRATION_LOCK
+from taskapi.db.base import db
+from taskapi.db.execute import SYSTEM
+from taskapi.db.readiness import MIGRATION_LOCK
 
 
 def _is_ours(_object: object, _name: str | None, _type: str, reflected: bool, ours: object) -> bool:

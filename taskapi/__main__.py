@@ -16,12 +16,13 @@ from urllib.request import ProxyHandler, build_opener
 
 import structlog
 
-from taskapi import auth_modes, create_app, embedded
-from taskapi.config import VERSION, Settings, SettingsError
-from taskapi.connections import explain
-from taskapi.database import prepare
+from taskapi import create_app, devdb
+from taskapi.auth import modes
+from taskapi.db.base import db
+from taskapi.db.connections import explain
+from taskapi.db.execute import prepare
 from taskapi.exceptions import DatabaseNotReady, DatabaseUnavailable
-from taskapi.extensions import db
+from taskapi.settings import VERSION, Settings, SettingsError
 
 _GUNICORN_CONFIG = Path(__file__).resolve().parent.parent / "gunicorn.conf.py"
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 -- to tell, not to bind
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         _tell(f"taskapi cannot start, these settings are wrong:\n{error}")
         return 2
-    except (CannotStart, embedded.EmbeddedPostgresError, OSError) as error:
+    except (CannotStart, devdb.EmbeddedPostgresError, OSError) as error:
         _tell(f"taskapi cannot start: {error}")
         return 1
 
@@ -129,7 +130,7 @@ def _require_free_port(settings: Settings) -> None:
 @contextmanager
 def _database(settings: Settings, stop: StopSignal) -> Iterator[None]:
     directory = settings.embedded_postgres_dir
-    with embedded.running(directory, lambda: not stop.heard) if directory else nullcontext():
+    with devdb.running(directory, lambda: not stop.heard) if directory else nullcontext():
         yield
 
 
@@ -140,12 +141,12 @@ def prepare_database(settings: Settings, *, to_serve: bool) -> None:
     """
     app = create_app(settings)
     if to_serve:
-        auth_modes.claim_before_serving(app, may_wait=True)
+        modes.claim_before_serving(app, may_wait=True)
     with app.app_context():
         try:
             prepare()
             if to_serve:
-                for detail in auth_modes.describe_other_users(settings.auth_mode):
+                for detail in modes.describe_other_users(settings.auth_mode):
                     log.warning("users_of_another_auth_mode", detail=detail)
         except DatabaseNotReady as error:
             raise CannotStart(explain(error.__cause__ or error)) from error
@@ -176,7 +177,7 @@ def _serve(settings: Settings, stop: StopSignal) -> int:
                     _tell(f"gunicorn has ended by itself, with status {gunicorn.returncode}.")
                 return 1
             if settings.embedded_postgres_dir:
-                embedded.ensure_running(settings.embedded_postgres_dir)
+                devdb.ensure_running(settings.embedded_postgres_dir)
             if not is_announced and (is_announced := _answers(settings)):
                 _announce(settings)
             with suppress(subprocess.TimeoutExpired):

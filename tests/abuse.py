@@ -24,7 +24,7 @@ import psutil
 import psycopg2
 from sqlalchemy import make_url
 
-from taskapi import embedded
+from taskapi import devdb
 from tests.nginx import Answer, Nginx, service_behind_nginx
 from tests.service import Service
 
@@ -317,4 +317,4 @@ def scene(directory: Path) -> Iterator[Scene]:
         "WEB_CONCURRENCY": str(max(2, os.cpu_count() or 1)),
     }
     with service_behind_nginx(directory, **settings) as (service, nginx):
-        yield Scene(service, nginx, embedded.url(directory / "postgres"))
+        yield Scene(service, nginx, devdb.url(directory / "postgres"))

@@ -12,9 +12,9 @@ from flask import Flask
 from psycopg2.sql import SQL, Identifier
 from sqlalchemy import make_url, text
 
-from taskapi import create_app, embedded
-from taskapi.database import SYSTEM, execute
-from taskapi.extensions import db
+from taskapi import create_app, devdb
+from taskapi.db.base import db
+from taskapi.db.execute import SYSTEM, execute
 from tests.people import Person, register
 from tests.service import make_settings
 
@@ -31,7 +31,7 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The PostgreSQL server: the embedded one, or that of TEST_DATABASE_URL."""
     given = os.environ.get("TEST_DATABASE_URL")
     directory = tmp_path_factory.mktemp("postgres") / "data"
-    with nullcontext(given) if given else embedded.running(directory) as url:
+    with nullcontext(given) if given else devdb.running(directory) as url:
         yield url
 
 

@@ -18,8 +18,8 @@ import requests
 from flask import Flask
 from sqlalchemy import make_url
 
-from taskapi import create_app, embedded
-from taskapi.extensions import db
+from taskapi import create_app, devdb
+from taskapi.db.base import db
 from tests.people import PASSWORD, Caller, bearer, outsider, register
 from tests.service import ROOT, Service, make_settings, running_service
 
@@ -96,7 +96,7 @@ class Server:
         )
 
     def sql(self, statement: str, values: tuple[Any, ...] = ()) -> None:
-        url = make_url(embedded.url(self.directory / "postgres")).set(drivername="postgresql")
+        url = make_url(devdb.url(self.directory / "postgres")).set(drivername="postgresql")
         connection = psycopg2.connect(url.render_as_string(hide_password=False))
         connection.autocommit = True
         with connection.cursor() as cursor:

@@ -22,7 +22,7 @@ import psycopg2
 import requests
 from sqlalchemy import make_url
 
-from taskapi import embedded
+from taskapi import devdb
 from tests.nginx import Nginx, service_behind_nginx
 from tests.service import Service
 
@@ -196,7 +196,7 @@ def under_load(
             time.sleep(SECONDS)
             data = Path(values.get("EMBEDDED_POSTGRES_DIR", tmp_path / "postgres"))
             began = time.monotonic()
-            yield Scene(service, nginx, ledger, embedded.url(data))
+            yield Scene(service, nginx, ledger, devdb.url(data))
             ledger.recovers(time.monotonic())
             time.sleep(SECONDS)
             ledger.check()

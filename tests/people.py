@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from taskapi.database import Actor
+from taskapi.db.execute import Actor
 
 PASSWORD = "correct horse battery"
 

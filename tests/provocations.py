@@ -12,7 +12,7 @@ import jwt
 import psycopg2
 import requests
 
-from taskapi.config import BATCH_LIMIT, BODY_LIMIT, IMPORT_LIMIT
+from taskapi.settings import BATCH_LIMIT, BODY_LIMIT, IMPORT_LIMIT
 from tests.replay import Request
 
 NOT_FROM_OUTSIDE = (

@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 import requests
 
-from taskapi.config import Settings
+from taskapi.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from taskapi.auth import passwords
-from taskapi.idempotency import is_repeatable
+from taskapi.http.idempotency import is_repeatable
 from tests.people import PASSWORD, assert_problem, assert_refused_field, bearer
 
 ADA = {"email": "ada@example.com", "password": PASSWORD, "name": "Ada"}

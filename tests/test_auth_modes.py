@@ -10,8 +10,8 @@ import pytest
 import requests
 from sqlalchemy import make_url
 
-from taskapi import auth_modes
-from taskapi.extensions import db
+from taskapi.auth import modes
+from taskapi.db.base import db
 from tests.people import Caller as PathCaller
 from tests.people import register
 from tests.service import Caller, free_port, run_cli, running_service
@@ -42,7 +42,7 @@ def lease(app, sql):
 def claim(app):
     def claim(mode, *, may_wait=False):
         with app.app_context():
-            auth_modes.claim(db.engine, auth_mode=mode, may_wait=may_wait)
+            modes.claim(db.engine, auth_mode=mode, may_wait=may_wait)
 
     return claim
 
@@ -157,7 +157,7 @@ def test_users_of_an_issuer_are_told_of_where_the_path_is_believed(variant, clai
 
 def sentences(app):
     with app.app_context():
-        return list(auth_modes.describe_other_users(app.config["AUTH_MODE"]))
+        return list(modes.describe_other_users(app.config["AUTH_MODE"]))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from taskapi import create_app
-from taskapi.extensions import db
+from taskapi.db.base import db
 from taskapi.openapi import build_document
 from taskapi.tasks import moving
 from tests.people import assert_problem, assert_refused_field, json_of, outsider, register

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import requests
 
-from taskapi.database import execute
+from taskapi.db.execute import execute
 from taskapi.exceptions import DatabaseUnavailable
 from tests.people import (
     PASSWORD,

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from taskapi import create_app
-from taskapi.extensions import db
+from taskapi.db.base import db
 from taskapi.tasks import routes
 from tests.people import assert_problem, assert_refused_field, outsider, register
 from tests.service import make_settings

@@ -7,10 +7,10 @@ from contextlib import ExitStack
 import pytest
 from flask import Flask
 
-from taskapi import schema
-from taskapi.database import SYSTEM
+from taskapi.db import readiness
+from taskapi.db.base import db
+from taskapi.db.execute import SYSTEM
 from taskapi.exceptions import DatabaseNotReady
-from taskapi.extensions import db
 from tests.contracts import application
 
 
@@ -28,7 +28,7 @@ def new_app(new_database):
 
 def prepare(app: Flask) -> None:
     with app.app_context():
-        schema.prepare(db.engine)
+        readiness.prepare(db.engine)
 
 
 def index_of(app: Flask):

@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
-from taskapi import operations
-from taskapi.operations import parse_json
+from taskapi.http import endpoint
+from taskapi.http.endpoint import parse_json
 from taskapi.transfer import formats, service
 from tests.people import assert_problem, assert_refused_field, register
 
@@ -246,7 +246,7 @@ def parsed_bodies(monkeypatch):
         lengths.append(len(data))
         return parse_json(data)
 
-    monkeypatch.setattr(operations, "parse_json", note)
+    monkeypatch.setattr(endpoint, "parse_json", note)
     return lengths
 
 

@@ -12,14 +12,14 @@ from psycopg2.errors import DivisionByZero, QueryCanceled
 from sqlalchemy import text
 
 from taskapi import create_app
-from taskapi.connections import Cursor
-from taskapi.database import SYSTEM, Actor, execute, transaction
+from taskapi.db.base import db
+from taskapi.db.connections import Cursor
+from taskapi.db.execute import SYSTEM, Actor, execute, transaction
 from taskapi.exceptions import (
     DatabaseNotReady,
     DatabaseUnavailable,
     SessionEnded,
 )
-from taskapi.extensions import db
 from tests.people import assert_problem, register
 from tests.service import make_settings
 

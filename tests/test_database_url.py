@@ -9,9 +9,9 @@ from psycopg2.extensions import parse_dsn
 from sqlalchemy import make_url, text
 
 from taskapi import create_app
-from taskapi.config import Settings, SettingsError
-from taskapi.database import SYSTEM, execute
-from taskapi.extensions import db
+from taskapi.db.base import db
+from taskapi.db.execute import SYSTEM, execute
+from taskapi.settings import Settings, SettingsError
 from tests.people import register
 from tests.service import make_settings, run_cli
 from tests.wire import tapped

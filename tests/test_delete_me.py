@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from taskapi.auth import deletion
-from taskapi.database import SYSTEM, execute, transaction
+from taskapi.db.execute import SYSTEM, execute, transaction
 from tests.people import PASSWORD, assert_problem, assert_refused_field, bearer, json_of, register
 
 

@@ -17,11 +17,11 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from sqlalchemy import make_url, text
 
-from taskapi import config, create_app, embedded
-from taskapi.database import SYSTEM, execute, prepare
-from taskapi.embedded import programs
-from taskapi.errors import catalogue
-from taskapi.extensions import db
+from taskapi import create_app, devdb, settings
+from taskapi.db.base import db
+from taskapi.db.execute import SYSTEM, execute, prepare
+from taskapi.devdb import programs
+from taskapi.http.problems import catalogue
 from tests.nginx import (
     DEPLOY,
     check_configuration,
@@ -109,9 +109,9 @@ def test_nginx_has_the_limits_of_the_service():
     limits = {path: int(number) * units[unit] for path, number, unit in found}
 
     assert limits == {
-        "": config.BODY_LIMIT,
-        "/tasks/batch": config.BATCH_LIMIT,
-        "/tasks/import": config.IMPORT_LIMIT,
+        "": settings.BODY_LIMIT,
+        "/tasks/batch": settings.BATCH_LIMIT,
+        "/tasks/import": settings.IMPORT_LIMIT,
     }
     # The line and its end fill one buffer.
     assert "large_client_header_buffers 4 8k;" in NGINX
@@ -236,9 +236,9 @@ def database(tmp_path_factory):
 
 
 def _url_of(directory):
-    from taskapi import embedded
+    from taskapi import devdb
 
-    return embedded.url(directory / "postgres").replace("+psycopg2", "")
+    return devdb.url(directory / "postgres").replace("+psycopg2", "")
 
 
 LAUNCHER = """
@@ -452,7 +452,7 @@ def test_the_containers_fit_together():
     # Where the health check of the image asks, whatever PORT is in .env.
     assert f"127.0.0.1:{environment['PORT']}" in service["command"]
     assert environment["RATE_LIMIT_STORAGE_URL"].startswith("redis://redis:")
-    assert service["image"] == f"taskapi:{config.VERSION}"
+    assert service["image"] == f"taskapi:{settings.VERSION}"
     assert int(service["stop_grace_period"][:-1]) > gunicorn_setting("graceful_timeout")
     waits = {name: set(one.get("depends_on", ())) for name, one in SERVICES.items()}
     assert waits["nginx"] == {"taskapi"} and waits["taskapi"] == {"postgres", "redis"}
@@ -462,13 +462,13 @@ def test_the_containers_fit_together():
 
 
 def test_the_database_of_the_containers_is_an_ordinary_roles(tmp_path, monkeypatch):
-    monkeypatch.setattr(embedded, "_SUPERUSER", "postgres")
+    monkeypatch.setattr(devdb, "_SUPERUSER", "postgres")
     assert (
         "./postgres-init.sh:/docker-entrypoint-initdb.d/taskapi.sh:ro"
         in (SERVICES["postgres"]["volumes"])
     )
     # As the image runs it: as the superuser, by the socket of a server that is being set up.
-    with embedded.running(tmp_path / "data") as url:
+    with devdb.running(tmp_path / "data") as url:
         socket_directory = make_url(url).query["host"]
         subprocess.run(
             [DEPLOY / "postgres-init.sh"],

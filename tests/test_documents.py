@@ -9,7 +9,7 @@ from urllib.parse import urljoin
 import pytest
 
 from taskapi import openapi
-from taskapi.errors import catalogue
+from taskapi.http.problems import catalogue
 from taskapi.tasks.schemas import SERVER_WRITTEN
 from taskapi.trash.service import NOT_HERE
 from tests.service import ROOT

@@ -9,8 +9,8 @@ import orjson
 import pytest
 from marshmallow import ValidationError
 
-from taskapi import fields
 from taskapi.exceptions import FieldError, TaskapiError
+from taskapi.http import fields
 
 PER_OBJECT = 20
 PER_REQUEST = 100

@@ -10,7 +10,7 @@ import pytest
 import requests
 from sqlalchemy import make_url
 
-from taskapi import embedded
+from taskapi import devdb
 from tests.service import Caller, running_service
 
 pytestmark = [
@@ -47,7 +47,7 @@ def headers(service):
 @pytest.fixture
 def stuck(service, headers, directory):
     """As many requests as there are threads, which wait for a lock until this is called."""
-    url = make_url(embedded.url(directory / "postgres")).set(drivername="postgresql")
+    url = make_url(devdb.url(directory / "postgres")).set(drivername="postgresql")
     with (
         closing(psycopg2.connect(url.render_as_string(hide_password=False))) as blocker,
         closing(psycopg2.connect(url.render_as_string(hide_password=False))) as observer,

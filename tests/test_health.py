@@ -1,4 +1,4 @@
-from taskapi.config import VERSION
+from taskapi.settings import VERSION
 
 
 def test_health_says_that_the_database_answers(client):
@@ -12,7 +12,7 @@ def test_liveness_does_not_ask_the_database(client, monkeypatch):
     def fail(*_args, **_kwargs):
         raise AssertionError("the database was asked")
 
-    monkeypatch.setattr("taskapi.health.execute", fail)
+    monkeypatch.setattr("taskapi.status.health.execute", fail)
 
     assert client.get("/health/live").json == {"status": "alive"}
 

@@ -13,9 +13,9 @@ import pytest
 import requests
 from sqlalchemy import make_url
 
-from taskapi import embedded
-from taskapi.idempotency import _fingerprint as fingerprint
-from taskapi.rate_limits import Limiter
+from taskapi import devdb
+from taskapi.http.idempotency import _fingerprint as fingerprint
+from taskapi.http.rate_limits import Limiter
 from tests import service
 from tests.people import (
     PASSWORD,
@@ -462,7 +462,7 @@ def running(tmp_path_factory):
     with service.running_service(
         directory, WEB_CONCURRENCY="1", LOCK_TIMEOUT="20", STATEMENT_TIMEOUT="20"
     ) as running:
-        yield running, embedded.url(directory / "postgres")
+        yield running, devdb.url(directory / "postgres")
 
 
 def send(ada, body):

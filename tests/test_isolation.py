@@ -9,10 +9,11 @@ import pytest
 from psycopg2.errors import InsufficientPrivilege
 from sqlalchemy import text
 
-from taskapi import database, statements
-from taskapi.database import execute
+from taskapi.db import execute as sending
+from taskapi.db import prepared
+from taskapi.db.execute import execute
+from taskapi.db.prepared import Statement
 from taskapi.openapi import build_document
-from taskapi.statements import Statement
 from taskapi.tasks.schemas import EXAMPLE_ANCHOR, EXAMPLE_ID
 from tests.people import Caller, assert_refused, outsider, register
 
@@ -75,7 +76,7 @@ def walls(mode, request, monkeypatch):
         yield
         return
     rewritten = {}
-    send = database._send
+    send = sending._send
 
     def forget_the_owner(cursor, statement, parameters=None, who_asks=("", {})):
         if "SET LOCAL ROLE taskapi_user" in who_asks[0]:
@@ -84,9 +85,9 @@ def walls(mode, request, monkeypatch):
             statement = rewritten[statement]
         return send(cursor, statement, parameters, who_asks)
 
-    monkeypatch.setattr(database, "_send", forget_the_owner)
+    monkeypatch.setattr(sending, "_send", forget_the_owner)
     # Plans are kept for whoever uses the connection next: each from its first use on.
-    monkeypatch.setattr(statements, "PREPARED_FROM", 1)
+    monkeypatch.setattr(prepared, "PREPARED_FROM", 1)
     yield
     assert rewritten
 

@@ -15,7 +15,7 @@ import psycopg2
 import pytest
 from sqlalchemy import make_url
 
-from taskapi import embedded
+from taskapi import devdb
 from tests import npm
 from tests.service import ROOT, Service, free_port, running_service
 
@@ -81,7 +81,7 @@ class Operator:
 
     def forget(self) -> None:
         """Leave the service no memory of what was deleted, as its purge does after 90 days."""
-        url = make_url(embedded.url(self._directory / "postgres")).set(drivername="postgresql")
+        url = make_url(devdb.url(self._directory / "postgres")).set(drivername="postgresql")
         connection = psycopg2.connect(url.render_as_string(hide_password=False))
         connection.autocommit = True
         with connection.cursor() as cursor:

@@ -19,7 +19,7 @@ from prometheus_client import generate_latest
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
 from taskapi import create_app
-from taskapi.metrics import DIRECTORY, _collect, bury
+from taskapi.observability.metrics import DIRECTORY, bury, collect
 from tests.people import register
 from tests.service import ROOT, Caller, make_settings, running_service
 
@@ -181,7 +181,7 @@ def test_what_a_process_counted_that_ends_meanwhile_is_counted_once(files, monke
 
     monkeypatch.setattr(MmapedDict, "read_all_values_from_file", staticmethod(read_and_end))
 
-    assert read(_collect().decode())["taskapi_x_total"] == 13
+    assert read(collect().decode())["taskapi_x_total"] == 13
     assert list(own.parent.iterdir()) == [ended]
 
 
@@ -201,7 +201,7 @@ def readings(monkeypatch):
         made.append(registry)
         return generate_latest(registry)
 
-    monkeypatch.setattr("taskapi.metrics.generate_latest", read_counts)
+    monkeypatch.setattr("taskapi.observability.metrics.generate_latest", read_counts)
     return made
 
 
@@ -212,15 +212,15 @@ def test_a_process_that_was_killed_while_it_moved_counts_stops_nobody(files, rea
     killed = subprocess.run([sys.executable, "-c", code, files[0].parent], check=False)
     assert killed.returncode == -signal.SIGKILL
 
-    assert read(_collect().decode())["taskapi_x_total"] == 13
+    assert read(collect().decode())["taskapi_x_total"] == 13
     assert len(readings) == 1
 
 
 def test_counts_that_never_come_to_rest_are_told_without_spinning(files, readings, monkeypatch):
-    monkeypatch.setattr("taskapi.metrics._PATIENCE", 0.2)
+    monkeypatch.setattr("taskapi.observability.metrics._PATIENCE", 0.2)
     descriptor = lock_counts(files[0].parent)
 
-    assert read(_collect().decode())["taskapi_x_total"] == 13
+    assert read(collect().decode())["taskapi_x_total"] == 13
 
     os.close(descriptor)
     assert len(readings) == 1
@@ -237,7 +237,7 @@ def test_nothing_is_told_while_counts_are_moved(files):
 
     threading.Timer(0.2, finish).start()
 
-    assert read(_collect().decode())["taskapi_x_total"] == 13
+    assert read(collect().decode())["taskapi_x_total"] == 13
 
 
 def test_a_file_that_is_being_made_stops_nobody(files):
@@ -246,7 +246,7 @@ def test_a_file_that_is_being_made_stops_nobody(files):
     files.append(unborn)
     threading.Timer(0.2, files.remove, (unborn,)).start()
 
-    assert read(_collect().decode())["taskapi_x_total"] == 13
+    assert read(collect().decode())["taskapi_x_total"] == 13
 
 
 def test_one_that_was_killed_while_it_made_its_file_is_buried_as_well(files):
@@ -258,7 +258,7 @@ def test_one_that_was_killed_while_it_made_its_file_is_buried_as_well(files):
     files.remove(unborn)
 
     assert not unborn.exists()
-    assert read(_collect().decode())["taskapi_x_total"] == 13
+    assert read(collect().decode())["taskapi_x_total"] == 13
 
 
 STARTED = """

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import make_url, text
 
 from taskapi import create_app
-from taskapi.database import SYSTEM, execute, prepare
+from taskapi.db.base import db
+from taskapi.db.execute import SYSTEM, execute, prepare
 from taskapi.exceptions import DatabaseNotReady
-from taskapi.extensions import db
 from taskapi.tasks.words import folded
 from tests.people import assert_problem, register
 from tests.service import ROOT, make_settings, run_cli

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import orjson
 import pytest
 
-from taskapi.config import BATCH_LIMIT, BODY_LIMIT, IMPORT_LIMIT
+from taskapi.settings import BATCH_LIMIT, BODY_LIMIT, IMPORT_LIMIT
 from tests import test_caches
 from tests.nginx import (
     needs_nginx,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from taskapi import create_app, embedded
-from taskapi.upkeep import backup
-from taskapi.upkeep.backup import _connection, _fit_older_servers
+from taskapi import create_app, devdb
+from taskapi.cli import backup
+from taskapi.cli.backup import _connection, _fit_older_servers
 from tests.people import PASSWORD, assert_problem, bearer
 from tests.service import ROOT, Caller, free_port, make_settings, migrated_data, running_service
 
@@ -439,7 +439,7 @@ def test_every_row_is_there_again_after_a_restore(tmp_path, in_directory):
 def test_a_file_of_an_older_release_is_migrated(tmp_path, in_directory, monkeypatch):
     file = tmp_path / "old.dump"
     monkeypatch.setenv("MIGRATE_ON_START", "no")
-    with embedded.running(tmp_path / "postgres"):
+    with devdb.running(tmp_path / "postgres"):
         in_directory("db", "downgrade", "0005")
         in_directory("backup", str(file))
     monkeypatch.delenv("MIGRATE_ON_START")
@@ -449,7 +449,7 @@ def test_a_file_of_an_older_release_is_migrated(tmp_path, in_directory, monkeypa
     said = in_directory("doctor")
     assert "OK    migrations: up to date" in said
     assert "OK    incarnation: " in said
-    with embedded.running(tmp_path / "postgres"):
+    with devdb.running(tmp_path / "postgres"):
         [incarnations] = everything(tmp_path, "incarnations").values()
     assert len(incarnations) == 2
 
@@ -479,7 +479,7 @@ def test_a_file_that_is_no_backup_changes_nothing(tmp_path, in_directory):
 def test_a_script_of_a_newer_pg_restore_fits_an_older_server(tmp_path, in_directory):
     file, script = tmp_path / "all.dump", tmp_path / "all.sql"
     in_directory("backup", str(file))
-    restore = embedded.program_dir() / "pg_restore"
+    restore = devdb.program_dir() / "pg_restore"
     subprocess.run([restore, f"--file={script}", file], check=True)
     # The newest there are; what 17 has brought, 16 would refuse.
     before = script.read_text()
@@ -494,10 +494,10 @@ def everything(directory, *names):
     """Read all rows of all tables, or of some; but for what a restore begins anew."""
     from sqlalchemy import text
 
-    from taskapi.database import SYSTEM, execute
-    from taskapi.extensions import db
+    from taskapi.db.base import db
+    from taskapi.db.execute import SYSTEM, execute
 
-    app = create_app(make_settings(database_url=embedded.url(directory / "postgres")))
+    app = create_app(make_settings(database_url=devdb.url(directory / "postgres")))
     with app.app_context():
         tables = execute(
             text(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from taskapi.config import VERSION
+from taskapi.settings import VERSION
 from tests.people import Caller, assert_problem
 from tests.service import free_port, run_cli, running_service
 

@@ -12,11 +12,11 @@ import pytest
 from sqlalchemy import make_url, text
 
 from taskapi import create_app
-from taskapi.auth_modes import claim_before_serving
-from taskapi.database import SYSTEM, execute, prepare
-from taskapi.embedded import programs
+from taskapi.auth.modes import claim_before_serving
+from taskapi.db.base import db
+from taskapi.db.execute import SYSTEM, execute, prepare
+from taskapi.devdb import programs
 from taskapi.exceptions import DatabaseNotReady
-from taskapi.extensions import db
 from tests.people import assert_problem, json_of, register
 from tests.service import Caller, free_port, make_settings, run_cli, running_service
 

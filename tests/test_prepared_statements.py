@@ -4,10 +4,11 @@ import pytest
 from psycopg2.errors import UndefinedTable
 from sqlalchemy import Integer, MetaData, Table, Text, bindparam, literal_column, select, text
 
-from taskapi import create_app, statements
-from taskapi.database import SYSTEM, execute, transaction
-from taskapi.extensions import db
-from taskapi.statements import PREPARED_FROM
+from taskapi import create_app
+from taskapi.db import prepared as prepared_statements
+from taskapi.db.base import db
+from taskapi.db.execute import SYSTEM, execute, transaction
+from taskapi.db.prepared import PREPARED_FROM
 from tests.service import make_settings
 
 
@@ -74,7 +75,7 @@ def test_a_statement_of_other_types_has_another_name():
 
 
 def test_a_connection_keeps_as_many_as_are_allowed_and_the_least_used_goes(monkeypatch):
-    monkeypatch.setattr(statements, "MAX_PREPARED_STATEMENTS", 3)
+    monkeypatch.setattr(prepared_statements, "MAX_PREPARED_STATEMENTS", 3)
     for number in range(3):
         run(adding(number), PREPARED_FROM, one=1)
     first, second, third = prepared()

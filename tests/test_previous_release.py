@@ -10,7 +10,7 @@ import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import make_url
 
-from taskapi.schema import MIGRATIONS
+from taskapi.db.readiness import MIGRATIONS
 from tests.service import ROOT, Caller, run_cli, running_service
 from tests.walk import Walk
 

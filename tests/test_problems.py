@@ -7,8 +7,8 @@ import pytest
 from flask import abort
 
 from taskapi.auth import service
-from taskapi.errors import catalogue
-from taskapi.operations import public
+from taskapi.http.endpoint import public
+from taskapi.http.problems import catalogue
 from tests.people import assert_problem
 
 JSON = "application/json"

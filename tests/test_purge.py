@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from taskapi import create_app
-from taskapi.upkeep import purge
+from taskapi.cli import purge
 from tests.people import PASSWORD, assert_problem, json_of, register
 from tests.service import make_settings
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import requests
 
-from taskapi.operations import public
-from taskapi.rate_limits import network_of
+from taskapi.http.endpoint import public
+from taskapi.http.rate_limits import network_of
 from tests.people import PASSWORD, assert_problem, bearer, register
 from tests.service import Caller, free_port, running_service
 

@@ -9,9 +9,9 @@ from psycopg2.sql import SQL, Identifier
 from sqlalchemy import make_url, text
 
 from taskapi import create_app
-from taskapi.database import SYSTEM, execute, prepare
+from taskapi.db.base import db
+from taskapi.db.execute import SYSTEM, execute, prepare
 from taskapi.exceptions import DatabaseNotReady
-from taskapi.extensions import db
 from tests.people import assert_problem, json_of, register
 from tests.service import make_settings
 

@@ -22,8 +22,8 @@ import psutil
 import pytest
 import requests
 
-from taskapi import embedded
-from taskapi.config import VERSION
+from taskapi import devdb
+from taskapi.settings import VERSION
 from tests.issuer import AUDIENCE, ISSUER, running_issuer
 from tests.nginx import needs_nginx, nginx_before, service_behind_nginx
 from tests.service import ROOT, Service, free_port, running_service
@@ -123,7 +123,7 @@ def reload(master: psutil.Process) -> None:
     "worker", [pytest.param("epoll.EpollWorker", marks=needs_epoll), "PortableWorker"]
 )
 def test_reloads_of_the_service_fail_no_request(tmp_path, worker):
-    arguments = f"--worker-class taskapi.worker.{worker}"
+    arguments = f"--worker-class taskapi.server.{worker}"
     with (
         running_service(
             tmp_path, THREADS="4", WEB_CONCURRENCY="2", GUNICORN_CMD_ARGS=arguments
@@ -250,7 +250,7 @@ def restartable(path: Path, **settings: str) -> Iterator[Callable[[], int]]:
 @pytest.mark.skipif(sys.platform != "linux", reason="systemd is Linux's")
 def test_restarts_behind_the_socket_of_systemd_fail_no_request(tmp_path, deployed):
     """How a release is taken: what comes while nobody serves waits in the socket."""
-    database = embedded.url(deployed[0].log.parent / "postgres").replace("+psycopg2", "")
+    database = devdb.url(deployed[0].log.parent / "postgres").replace("+psycopg2", "")
     settings = {
         "DATABASE_URL": database,
         "JWT_SECRET_KEY": "k" * 32,

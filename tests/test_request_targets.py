@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from werkzeug.test import run_wsgi_app
 
-from taskapi.exceptions import TaskNotFound
+from taskapi.tasks.exceptions import TaskNotFound
 
 ORIGINS = ["", "http://x", "HTTPS://x:8000", "h2://x", "http://u:p@x", "svn+ssh://[::1]:80"]
 

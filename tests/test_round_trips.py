@@ -7,10 +7,11 @@ import psycopg2
 import pytest
 from sqlalchemy import make_url, text
 
-from taskapi import create_app, cursors
-from taskapi.database import SYSTEM, execute
-from taskapi.extensions import db
-from taskapi.statements import PREPARED_FROM
+from taskapi import create_app
+from taskapi.db.base import db
+from taskapi.db.execute import SYSTEM, execute
+from taskapi.db.prepared import PREPARED_FROM
+from taskapi.http import cursors
 from taskapi.tasks.listing import SORTS
 from tests.people import register
 from tests.service import make_settings

@@ -14,7 +14,7 @@ import psutil
 import pytest
 import requests
 
-from taskapi import embedded
+from taskapi import devdb
 from taskapi.__main__ import main
 from tests.service import ROOT, Caller, free_port, run_cli, running_service
 
@@ -175,11 +175,11 @@ def test_a_server_whose_starter_was_killed_is_taken_over(tmp_path):
         for process in gunicorn:
             for child in [*process.children(), process]:
                 child.kill()
-        assert embedded.is_running(tmp_path / "postgres")
+        assert devdb.is_running(tmp_path / "postgres")
 
     with running_service(tmp_path, traced=True):
         pass
-    assert not embedded.is_running(tmp_path / "postgres")
+    assert not devdb.is_running(tmp_path / "postgres")
 
 
 def test_a_second_service_on_the_same_data_shares_the_server(tmp_path):
@@ -234,7 +234,7 @@ def test_wrong_settings_are_a_line_each():
 def test_without_the_wheel_it_says_what_to_do(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("EMBEDDED_POSTGRES_DIR", str(tmp_path / "postgres"))
     monkeypatch.setenv("PORT", str(free_port()))
-    monkeypatch.setattr("taskapi.embedded.programs.find_spec", lambda _name: None)
+    monkeypatch.setattr("taskapi.devdb.programs.find_spec", lambda _name: None)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
 
     assert main([]) == 1
@@ -299,7 +299,7 @@ def test_migrating_only_does_no_more(tmp_path):
     run = run_cli("--migrate-only", EMBEDDED_POSTGRES_DIR=str(tmp_path / "postgres"))
 
     assert run.returncode == 0, run.stderr
-    assert not embedded.is_running(tmp_path / "postgres")
+    assert not devdb.is_running(tmp_path / "postgres")
 
 
 def test_a_refused_migration_stops_the_start_with_its_reason(new_database, tmp_path):
@@ -362,7 +362,7 @@ def test_when_gunicorn_dies_all_of_it_ends_with_a_word(tmp_path):
 
 def test_it_starts_without_its_database_and_goes_on_when_that_is_there(tmp_path):
     directory = tmp_path / "elsewhere"
-    url = embedded.url(directory)
+    url = devdb.url(directory)
 
     with running_service(
         tmp_path, "/health/live", DATABASE_URL=url, JWT_SECRET_KEY="k" * 32
@@ -372,7 +372,7 @@ def test_it_starts_without_its_database_and_goes_on_when_that_is_there(tmp_path)
         assert answer.json()["database"] == "disconnected"
         assert "cannot be reached yet" in service.log.read_text()
 
-        with embedded.running(directory):
+        with devdb.running(directory):
             service.wait_until("/health", 200, seconds=5)
             ada = Caller(service, "ada@example.com")
             assert ada.call("POST", "/tasks", json={"title": "a"}).status_code == 201

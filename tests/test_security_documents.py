@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
-from taskapi.errors import catalogue
+from taskapi.http.problems import catalogue
 from tests.service import ROOT
 
 DOCS = ROOT / "docs"

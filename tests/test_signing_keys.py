@@ -50,7 +50,7 @@ def test_a_cursor_of_an_old_key_is_still_good(signed_in):
 
 
 def test_each_of_several_keys_must_be_long_enough(monkeypatch, tmp_path):
-    from taskapi.config import Settings, SettingsError
+    from taskapi.settings import Settings, SettingsError
 
     monkeypatch.setenv("JWT_SECRET_KEY", f"{secrets.token_urlsafe(48)},short")
     monkeypatch.setenv("EMBEDDED_POSTGRES_DIR", str(tmp_path / "none"))

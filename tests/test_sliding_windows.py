@@ -8,8 +8,8 @@ import pytest
 from limits import parse
 from limits.strategies import SlidingWindowCounterRateLimiter
 
-from taskapi import sliding_windows
-from taskapi.sliding_windows import SlidingWindowStorage
+from taskapi.http import sliding_windows
+from taskapi.http.sliding_windows import SlidingWindowStorage
 
 LIMIT = parse("10/minute")
 

@@ -5,7 +5,7 @@ from urllib.parse import quote, unquote_to_bytes
 import pytest
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
-from taskapi.pagination import BATCH
+from taskapi.http.pagination import BATCH
 from taskapi.tasks import routes
 from tests.people import Caller, assert_problem, assert_refused_field, bearer, outsider
 

@@ -11,12 +11,12 @@ from unittest.mock import Mock
 
 import pytest
 
+from taskapi.auth.exceptions import IssuerUnavailable
 from taskapi.auth.keys import KeySet
 from taskapi.changes.waiting import WaitingRoom
-from taskapi.connections import Watchdog
-from taskapi.exceptions import IssuerUnavailable
-from taskapi.worker import epoll
-from taskapi.worker.epoll import EpollWorker
+from taskapi.db.connections import Watchdog
+from taskapi.server import epoll
+from taskapi.server.epoll import EpollWorker
 
 
 class Switch:

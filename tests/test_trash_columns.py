@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import text
 
-from taskapi.database import SYSTEM, execute
+from taskapi.db.execute import SYSTEM, execute
 
 
 @pytest.fixture

@@ -2,8 +2,9 @@
 
 import pytest
 
-from taskapi import batch, changes, fields, idempotency, tasks, trash
+from taskapi import batch, changes, tasks, trash
 from taskapi.exceptions import FieldError, ValidationFailed
+from taskapi.http import fields, idempotency
 from tests.people import assert_problem
 
 ACCOUNT = {"email": "ada@example.com", "password": "correct horse battery"}

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from taskapi.web import POLICY
+from taskapi.status.page import POLICY
 from tests.pages import Pages, serving
 from tests.service import ROOT, running_service
 from tests.web import Visitor, needs_chromium, running_browser

@@ -149,7 +149,7 @@ def serving_broken_answers(*options):
     """Let gunicorn serve `breaking_app`; give its address and its processes."""
     port = free_port()
     options += ("--bind", f"127.0.0.1:{port}", "--config", "/dev/null")
-    app = ["--worker-class", "taskapi.worker.epoll.EpollWorker", "tests.test_worker:breaking_app"]
+    app = ["--worker-class", "taskapi.server.epoll.EpollWorker", "tests.test_worker:breaking_app"]
     process = subprocess.Popen(
         [sys.executable, "-m", "gunicorn", *options, *app],
         cwd=ROOT,

@@ -1140,7 +1140,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The body is longer than 65536 bytes (a batch, than 1048576; a file of tasks, than 16777216); send less at once. */
+        /** @description The body is longer than this URL takes; send less at once. */
         ContentTooLarge: {
             headers: {
                 "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -1215,7 +1215,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description Send the body as JSON, with Content-Type: application/json (a file of tasks as application/json, application/x-ndjson or text/csv). Send the body as it is, without Content-Encoding; compressed ones are not taken. */
+        /** @description Send the body as JSON, with Content-Type: application/json. Send the body as it is, without Content-Encoding; compressed ones are not taken. */
         UnsupportedMediaType: {
             headers: {
                 "Accept-Encoding": components["headers"]["Accept-Encoding"];

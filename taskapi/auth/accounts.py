@@ -21,7 +21,7 @@ from taskapi.auth.addresses import (
     stored_values,
 )
 from taskapi.auth.models import User
-from taskapi.database import SYSTEM, Row, execute
+from taskapi.db.execute import SYSTEM, Row, execute
 
 Accounts = Select[*tuple[Any, ...]]
 

@@ -9,10 +9,10 @@ import structlog
 from sqlalchemy import ColumnElement, and_, delete, func, select, update
 
 from taskapi.auth import accounts, deletion
+from taskapi.auth.exceptions import UserNotFound
 from taskapi.auth.models import PROFILE, LoginAttempts, Session, User
 from taskapi.auth.sessions import IS_OPEN
-from taskapi.database import SYSTEM, Row, execute, transaction
-from taskapi.exceptions import UserNotFound
+from taskapi.db.execute import SYSTEM, Row, execute, transaction
 
 _PAGE = 500  # accounts read at a time
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from flask import Flask, Response, current_app, jsonify, request
 
-from taskapi.config import Settings
-from taskapi.exceptions import OriginNotAllowed
+from taskapi.auth.exceptions import OriginNotAllowed
+from taskapi.settings import Settings
 
 
 def init_app(app: Flask, settings: Settings) -> None:

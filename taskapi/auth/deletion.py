@@ -25,8 +25,8 @@ from sqlalchemy import (
 )
 
 from taskapi.auth.models import Session, User
-from taskapi.database import SYSTEM, execute, transaction
-from taskapi.extensions import db
+from taskapi.db.base import db
+from taskapi.db.execute import SYSTEM, execute, transaction
 
 _BATCH: Final = 500  # rows; 3 ms each
 _PATIENCE_SECONDS: Final = 10.0

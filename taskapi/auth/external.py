@@ -12,11 +12,11 @@ import jwt
 from flask import Flask, current_app
 from jwt import PyJWK
 
+from taskapi.auth.exceptions import TokenInvalid
 from taskapi.auth.keys import KeySet
-from taskapi.auth.models import USER_ID_LENGTH
 from taskapi.auth.verification import CACHED_TOKENS, Rule, translate_jwt_errors
-from taskapi.config import Settings
-from taskapi.exceptions import TokenInvalid
+from taskapi.db.base import USER_ID_LENGTH
+from taskapi.settings import Settings
 
 _LONGEST_TOKEN = 8000  # characters; gunicorn takes no longer header
 _LONGEST_LIFETIME = 366 * 86400  # seconds

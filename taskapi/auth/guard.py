@@ -9,18 +9,13 @@ from functools import partial
 from flask import Flask, Response, current_app, g, request
 from sqlalchemy import text
 
-from taskapi import errors
 from taskapi.auth import cookies, external, tokens
+from taskapi.auth.exceptions import TokenMissing, UserMismatch
 from taskapi.auth.schemas import UserIdInPath
-from taskapi.database import Actor, execute
-from taskapi.exceptions import (
-    NotAuthenticated,
-    SessionEnded,
-    TokenMissing,
-    Unavailable,
-    UserMismatch,
-)
-from taskapi.operations import load, token_kind_of
+from taskapi.db.execute import Actor, execute
+from taskapi.exceptions import NotAuthenticated, SessionEnded, Unavailable
+from taskapi.http import problems
+from taskapi.http.endpoint import load, token_kind_of
 
 _USER_ID_IN_PATH = UserIdInPath()
 _REFUSALS = (400, 403, 404, 413, 415, 422)
@@ -70,7 +65,7 @@ def _prefer_ended_session(response: Response) -> Response:
         try:
             execute(_NOTHING, acting_as=actor)
         except SessionEnded as error:
-            return errors.respond(error)
+            return problems.respond(error)
         except Unavailable:
             return response  # The refusal holds whether the session lives or not.
     return response

@@ -19,8 +19,8 @@ import orjson
 import structlog
 from jwt import PyJWK, PyJWTError
 
-from taskapi.config import VERSION
-from taskapi.exceptions import IssuerUnavailable, TokenInvalid
+from taskapi.auth.exceptions import IssuerUnavailable, TokenInvalid
+from taskapi.settings import VERSION
 from taskapi.threads import start_thread
 
 _FRESH_SECONDS = 300

@@ -17,9 +17,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from taskapi.extensions import Base
+from taskapi.db.base import USER_ID_LENGTH, Base
 
-USER_ID_LENGTH = 255
 EMAIL_LENGTH = 254  # RFC 5321, 4.5.3.1.3, less the angle brackets
 NAME_LENGTH = 255
 DEVICE_LENGTH = 255

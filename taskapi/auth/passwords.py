@@ -17,8 +17,8 @@ from pwdlib.exceptions import UnknownHashError
 from pwdlib.hashers.argon2 import Argon2Hasher
 from pwdlib.hashers.bcrypt import BcryptHasher
 
-from taskapi.config import Settings
 from taskapi.exceptions import Busy
+from taskapi.settings import Settings
 
 SHORTEST = 8
 LONGEST = 256

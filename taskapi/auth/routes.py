@@ -6,10 +6,11 @@ import re
 from ipaddress import ip_address
 from typing import Any
 
-from flask import Blueprint, g, request
+from flask import g, request
 
 from taskapi.auth import service, sessions
 from taskapi.auth.cookies import answer_tokens, forget
+from taskapi.auth.exceptions import SessionNotFound
 from taskapi.auth.models import DEVICE_LENGTH
 from taskapi.auth.schemas import (
     Confirmation,
@@ -24,13 +25,12 @@ from taskapi.auth.schemas import (
     TokenPair,
     User,
 )
-from taskapi.exceptions import SessionNotFound
-from taskapi.http import no_content, parse_id
-from taskapi.idempotency import Keyed, takes_key
-from taskapi.operations import accepts, answers, counted_as, public, takes_refresh_token
+from taskapi.http.app import Section, no_content, parse_id
+from taskapi.http.endpoint import accepts, answers, counted_as, public, takes_refresh_token
+from taskapi.http.idempotency import Keyed, takes_key
 
-blueprint = Blueprint("auth", __name__, url_prefix="/auth")
-outside = Blueprint("auth", __name__, url_prefix="/auth")
+blueprint = Section("auth", __name__, "Accounts and sessions.", "/auth")
+outside = Section("auth", __name__, "Accounts and sessions.", "/auth")
 """What is left of it where accounts are an issuer's outside."""
 
 _CONFIRMED = ("password_wrong", "too_many_attempts")

@@ -8,8 +8,9 @@ from marshmallow import Schema, fields
 
 from taskapi.auth import passwords
 from taskapi.auth.addresses import AddressRefused, canonicalise
-from taskapi.auth.models import EMAIL_LENGTH, NAME_LENGTH, USER_ID_LENGTH
-from taskapi.fields import Boolean, Input, Text
+from taskapi.auth.models import EMAIL_LENGTH, NAME_LENGTH
+from taskapi.db.base import USER_ID_LENGTH
+from taskapi.http.fields import Boolean, Input, Text
 
 EXAMPLE_USER_ID = "01936b2e-7d10-7a55-8c0e-5f2d9b1e3a68"
 EXAMPLE_TIME = "2026-11-20T08:15:30.123456Z"

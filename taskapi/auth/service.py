@@ -13,21 +13,13 @@ from sqlalchemy.dialects.postgresql import insert
 from uuid_utils import uuid7
 
 from taskapi.auth import accounts, addresses, deletion, passwords, tokens
+from taskapi.auth.exceptions import CredentialsInvalid, EmailTaken, PasswordWrong
 from taskapi.auth.models import PROFILE, Session, User
 from taskapi.auth.sessions import IS_OPEN, Client, authenticate, confirm_password, open_session
-from taskapi.database import SYSTEM, Actor, Row, execute, transaction
-from taskapi.exceptions import (
-    CredentialsInvalid,
-    EmailTaken,
-    FieldError,
-    IdempotencyKeyInUse,
-    IdempotencyKeyReused,
-    PasswordWrong,
-    SessionEnded,
-    Unavailable,
-    ValidationFailed,
-)
-from taskapi.idempotency import Keyed
+from taskapi.db.execute import SYSTEM, Actor, Row, execute, transaction
+from taskapi.exceptions import FieldError, SessionEnded, Unavailable, ValidationFailed
+from taskapi.http.exceptions import IdempotencyKeyInUse, IdempotencyKeyReused
+from taskapi.http.idempotency import Keyed
 
 _TOO_COMMON = (
     "This is guessed too quickly: it is a common one, repeats itself, or is made of your name or "

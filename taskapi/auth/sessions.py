@@ -26,21 +26,20 @@ from uuid_utils import uuid7
 
 from taskapi.auth import accounts, passwords, throttle, tokens
 from taskapi.auth.addresses import canonicalise_leniently
-from taskapi.auth.models import PROFILE, Session, User
-from taskapi.database import SYSTEM, Actor, Row, execute, transaction
-from taskapi.exceptions import (
+from taskapi.auth.exceptions import (
     AccountDisabled,
-    Busy,
     CredentialsInvalid,
-    IdempotencyKeyReused,
     RefreshTokenReused,
     RefreshTokenSuperseded,
-    SessionEnded,
     SessionNotFound,
 )
-from taskapi.idempotency import Keyed
-from taskapi.metrics import logins
-from taskapi.rate_limits import network_of
+from taskapi.auth.models import PROFILE, Session, User
+from taskapi.db.execute import SYSTEM, Actor, Row, execute, transaction
+from taskapi.exceptions import Busy, SessionEnded
+from taskapi.http.exceptions import IdempotencyKeyReused
+from taskapi.http.idempotency import Keyed
+from taskapi.http.rate_limits import network_of
+from taskapi.observability.metrics import logins
 
 IS_OPEN = (Session.revoked_at.is_(None), Session.expires_at > func.now())
 """What is true of a session that has not ended."""

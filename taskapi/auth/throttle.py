@@ -18,12 +18,12 @@ from limits import RateLimitItem, parse
 from sqlalchemy import ColumnElement, case, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from taskapi.auth.exceptions import TooManyAttempts
 from taskapi.auth.models import LoginAttempts
-from taskapi.config import Settings
-from taskapi.database import SYSTEM, execute, transaction
-from taskapi.exceptions import TooManyAttempts
-from taskapi.metrics import logins
-from taskapi.rate_limits import network_of
+from taskapi.db.execute import SYSTEM, execute, transaction
+from taskapi.http.rate_limits import network_of
+from taskapi.observability.metrics import logins
+from taskapi.settings import Settings
 
 FREE_FAILURES = 5
 """Failures of an e-mail address from one client address, after which the next one waits."""

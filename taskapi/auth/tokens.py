@@ -12,13 +12,12 @@ from uuid import UUID
 
 import jwt
 from flask import Flask, current_app
-from flask_jwt_extended import create_access_token, create_refresh_token
+from flask_jwt_extended import JWTManager, create_access_token, create_refresh_token
 from uuid_utils import uuid7
 
-from taskapi import extensions
+from taskapi.auth.exceptions import TokenInvalid
 from taskapi.auth.verification import CACHED_TOKENS, Rule, translate_jwt_errors
-from taskapi.config import Settings
-from taskapi.exceptions import TokenInvalid
+from taskapi.settings import Settings
 
 _ALGORITHM = "HS256"
 _RULE = "taskapi.token_rule"
@@ -46,7 +45,7 @@ def init_app(app: Flask, settings: Settings) -> None:
         JWT_ENCODE_ISSUER=settings.jwt_issuer,
         JWT_ENCODE_AUDIENCE=settings.jwt_audience,
     )
-    extensions.jwt.init_app(app)
+    JWTManager(app)
     app.extensions[_RULE] = Rule(
         settings.jwt_issuer,
         settings.jwt_audience,

@@ -11,7 +11,7 @@ from typing import Any
 import jwt
 from jwt import PyJWK, PyJWTError
 
-from taskapi.exceptions import TokenExpired, TokenInvalid
+from taskapi.auth.exceptions import TokenExpired, TokenInvalid
 
 CACHED_TOKENS = 10_000
 """Verified tokens that a process remembers; afterwards only their expiry is compared."""

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, g
+from flask import g
 
 from taskapi.batch.schemas import EXAMPLE_RESULTS, Batch, Operation, Results
 from taskapi.batch.service import Outcome, run_batch
-from taskapi.config import BATCH_LIMIT
-from taskapi.errors import describe
 from taskapi.exceptions import ErrorBudget, TaskapiError, ValidationFailed
-from taskapi.http import json_response
-from taskapi.idempotency import repeatable
-from taskapi.operations import accepts, answers
-from taskapi.rate_limits import charge
+from taskapi.http.app import Section, json_response
+from taskapi.http.endpoint import accepts, answers
+from taskapi.http.idempotency import repeatable
+from taskapi.http.problems import describe
+from taskapi.http.rate_limits import charge
+from taskapi.settings import BATCH_LIMIT
 
-blueprint = Blueprint("batch", __name__, url_prefix="/tasks/batch")
+blueprint = Section("batch", __name__, "Many operations at once.", "/tasks/batch")
 
 _REFUSALS = ("task_not_found", "precondition_failed", "task_in_trash", "no_room", "quota_exceeded")
 

@@ -7,10 +7,10 @@ from typing import Any, Final, NamedTuple
 
 from marshmallow import Schema, fields
 
-from taskapi.examples import example_of
 from taskapi.exceptions import ValidationFailed
-from taskapi.fields import Boolean, Choice, Coded, Id, Input
-from taskapi.operations import component_name, load
+from taskapi.http.endpoint import component_name, load
+from taskapi.http.examples import example_of
+from taskapi.http.fields import Boolean, Choice, Coded, Id, Input
 from taskapi.tasks.schemas import (
     EXAMPLE_COMPLETION,
     EXAMPLE_ID,

@@ -19,18 +19,16 @@ from uuid_utils import uuid7
 
 from taskapi.batch.schemas import Operation
 from taskapi.batch.sql import SETTABLE, batch
-from taskapi.database import Actor, Row, execute, transaction
-from taskapi.exceptions import (
-    QuotaExceeded,
-    SessionEnded,
-    TaskapiError,
+from taskapi.db.execute import Actor, Row, execute, transaction
+from taskapi.exceptions import SessionEnded, TaskapiError, ValidationFailed
+from taskapi.tasks import moving, quota, service, sql
+from taskapi.tasks.exceptions import (
     TaskChanged,
     TaskExists,
     TaskInTrash,
     TaskNotFound,
-    ValidationFailed,
+    TaskQuotaExceeded,
 )
-from taskapi.tasks import moving, quota, service, sql
 
 Outcome = Row | TaskapiError | None
 """The task after an operation, None where it is gone, or why the operation was refused."""
@@ -121,7 +119,7 @@ def _run_what_fits(
         return {}, {}
     with transaction(acting_as=actor):
         room = quota.find_room(actor, len(creates))
-        refusal = QuotaExceeded(quota.tasks_per_user(), room)
+        refusal = TaskQuotaExceeded(quota.tasks_per_user(), room)
         fits = set(creates[:room])
         rest = {i: one for i, one in wave.items() if one.op != "create" or i in fits}
         return dict.fromkeys(creates[room:], refusal), _send(actor, rest, room) if rest else {}

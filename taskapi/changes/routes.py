@@ -5,18 +5,20 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from flask import Blueprint, g
+from flask import g
 
-from taskapi import cursors
 from taskapi.changes.schemas import Changes, ChangesQuery
 from taskapi.changes.service import Position, read_changes
 from taskapi.changes.waiting import wait_for_change
-from taskapi.http import json_response
-from taskapi.operations import accepts, answers
+from taskapi.http import cursors
+from taskapi.http.app import Section, json_response
+from taskapi.http.endpoint import accepts, answers
 
 _COME_AGAIN = "5"  # seconds, where there was no seat to wait on
 
-blueprint = Blueprint("changes", __name__, url_prefix="/tasks/changes")
+blueprint = Section(
+    "changes", __name__, "What a device that was away has missed.", "/tasks/changes"
+)
 
 
 @blueprint.get("")

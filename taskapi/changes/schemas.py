@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from marshmallow import Schema, fields
 
-from taskapi.fields import Input, Integer, Text
+from taskapi.http.fields import Input, Integer, Text
 from taskapi.tasks.schemas import CURSOR_LENGTH, EXAMPLE_CURSOR, Task
 
 LONGEST_WAIT = 25  # seconds; proxies give up after 30 or 60

@@ -22,8 +22,8 @@ from sqlalchemy import (
 )
 
 from taskapi.auth.models import User
-from taskapi.database import Actor, Row, execute
-from taskapi.exceptions import SyncReset
+from taskapi.changes.exceptions import SyncReset
+from taskapi.db.execute import Actor, Row, execute
 from taskapi.tasks.models import Task, Tombstone
 from taskapi.tasks.sql import COLUMNS, OWNER
 

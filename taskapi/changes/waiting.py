@@ -20,10 +20,10 @@ from flask import Flask, current_app, request
 from sqlalchemy import ARRAY, String, bindparam, func, select
 
 from taskapi.auth.models import User
-from taskapi.config import Settings
-from taskapi.database import SYSTEM, execute
+from taskapi.db.execute import SYSTEM, execute
 from taskapi.exceptions import Unavailable
-from taskapi.metrics import waiters
+from taskapi.observability.metrics import waiters
+from taskapi.settings import Settings
 from taskapi.threads import start_thread
 
 _SHARE_OF_ONE: Final = 0.75  # Nobody keeps all others standing.

@@ -9,7 +9,7 @@ from flask import Flask, Response, request
 from marshmallow import EXCLUDE
 
 from taskapi.contracts.table import Contract, Redeclared
-from taskapi.operations import redeclare
+from taskapi.http.endpoint import redeclare
 from taskapi.transfer.routes import IMPORTED_TASK
 
 CONTRACT: Final = "taskapi.contract"

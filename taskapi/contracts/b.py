@@ -10,19 +10,21 @@ from flask import Flask, Response, current_app, g, request
 from marshmallow import Schema, fields, pre_load
 from sqlalchemy import Engine, text
 
-from taskapi import errors, schema
 from taskapi.auth import schemas as auth
 from taskapi.auth import sessions
 from taskapi.auth.cookies import forget
 from taskapi.batch import schemas as batch
 from taskapi.contracts.table import Contract, Redeclared
-from taskapi.database import SYSTEM, execute
-from taskapi.exceptions import SessionEnded, TaskForbidden, Unavailable
-from taskapi.fields import UUID_TEXT, Boolean, Integer, Text
-from taskapi.http import json_response
-from taskapi.idempotency import Keyed, takes_key
-from taskapi.operations import accepts, answers, takes_optional_token
+from taskapi.db import readiness
+from taskapi.db.execute import SYSTEM, execute
+from taskapi.exceptions import SessionEnded, Unavailable
+from taskapi.http import problems
+from taskapi.http.app import json_response
+from taskapi.http.endpoint import accepts, answers, takes_optional_token
+from taskapi.http.fields import UUID_TEXT, Boolean, Integer, Text
+from taskapi.http.idempotency import Keyed, takes_key
 from taskapi.tasks import schemas as tasks
+from taskapi.tasks.exceptions import TaskForbidden
 from taskapi.tasks.models import LONGEST_DESCRIPTION
 from taskapi.tasks.schemas import INT32
 from taskapi.transfer import schemas as transfer
@@ -113,7 +115,7 @@ def rewrite_error(problem: dict[str, Any]) -> dict[str, Any]:
 
 
 def _init_app(app: Flask) -> None:
-    schema.add_step(app, _provide_index)
+    readiness.add_step(app, _provide_index)
     app.after_request(_forbid_another_users_task)
 
 
@@ -130,8 +132,8 @@ def _forbid_another_users_task(response: Response) -> Response:
     try:
         [row] = execute(_EXISTS, {"id": task_id}, acting_as=SYSTEM)
     except Unavailable as outage:
-        return errors.respond(outage)
-    return errors.respond(TaskForbidden()) if row["exists"] else response
+        return problems.respond(outage)
+    return problems.respond(TaskForbidden()) if row["exists"] else response
 
 
 def _provide_index(engine: Engine) -> None:
@@ -151,7 +153,7 @@ def _provide_index(engine: Engine) -> None:
         connection.execute(
             text(
                 "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; "
-                f"SELECT pg_advisory_xact_lock({schema.MIGRATION_LOCK}); {create}"
+                f"SELECT pg_advisory_xact_lock({readiness.MIGRATION_LOCK}); {create}"
             )
         )
 

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from taskapi.batch import schemas as batch
 from taskapi.contracts.table import Contract, Redeclared
-from taskapi.errors import title_of
 from taskapi.exceptions import FieldError
-from taskapi.fields import Boolean, Text
+from taskapi.http.fields import Boolean, Text
+from taskapi.http.problems import title_of
 from taskapi.tasks import schemas as tasks
 from taskapi.tasks.models import DESCRIPTION_LENGTH, TITLE_LENGTH
 

@@ -9,7 +9,7 @@ from typing import Any
 from flask import Flask
 from marshmallow import Schema
 
-from taskapi.errors import ErrorFormat
+from taskapi.http.problems import ErrorFormat
 from taskapi.transfer.schemas import ImportedTask
 
 

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import flask_swagger_ui
-from flask import Blueprint, Response, current_app, request, send_from_directory
+from flask import Flask, Response, current_app, request, send_from_directory
 from marshmallow import INCLUDE, Schema, fields
 
-from taskapi.config import VERSION
+from taskapi.http.app import Section
+from taskapi.http.endpoint import answers, public
 from taskapi.openapi.document import OPENAPI_VERSION, build_document
-from taskapi.operations import answers, public
+from taskapi.settings import VERSION, Settings
 
-__all__ = ["blueprint", "build_document"]
+__all__ = ["build_document", "init_app"]
 
 _OWN_FILES = Path(__file__).parent / "static"
 _PAGE = (_OWN_FILES / "docs.html").read_text()
@@ -25,7 +26,12 @@ _POLICY = (
 _MAX_AGE = 3600  # seconds
 _SWAGGER_UI = Path(flask_swagger_ui.__file__).parent / "dist"
 
-blueprint = Blueprint("docs", __name__)
+blueprint = Section("docs", __name__, "This document.")
+
+
+def init_app(app: Flask, _settings: Settings) -> None:
+    """Add the routes."""
+    app.register_blueprint(blueprint)
 
 
 class Document(Schema):

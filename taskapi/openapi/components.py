@@ -8,10 +8,10 @@ from typing import Any
 from flask import Flask
 
 from taskapi.auth.schemas import EXAMPLE_USER_ID, UserIdInPath
-from taskapi.config import VERSION
 from taskapi.exceptions import MAX_ERRORS_PER_OBJECT
-from taskapi.idempotency.store import KEY_LENGTH
+from taskapi.http.idempotency.store import KEY_LENGTH
 from taskapi.openapi.examples import REQUEST_ID
+from taskapi.settings import VERSION
 from taskapi.tasks.schemas import EXAMPLE_CURSOR, EXAMPLE_ID, EXAMPLE_VERSION
 
 EXAMPLE_ETAG = f'"{EXAMPLE_VERSION}"'

@@ -12,12 +12,13 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from flask import Flask
 from werkzeug.routing import Rule
 
-from taskapi.config import VERSION
 from taskapi.contracts.adapter import CONTRACT
 from taskapi.contracts.document import rename_members
-from taskapi.errors import catalogue, format_of
-from taskapi.fields import Input
-from taskapi.idempotency import is_repeatable
+from taskapi.http.app import Section
+from taskapi.http.endpoint import component_name, template_of, token_kind_of
+from taskapi.http.fields import Input
+from taskapi.http.idempotency import is_repeatable
+from taskapi.http.problems import catalogue, format_of
 from taskapi.openapi.components import (
     DESCRIPTION,
     HEADERS,
@@ -32,7 +33,7 @@ from taskapi.openapi.responses import (
     responses_of,
     share_responses,
 )
-from taskapi.operations import component_name, template_of, token_kind_of
+from taskapi.settings import VERSION
 from taskapi.tasks.schemas import Task
 
 OPENAPI_VERSION: Final = "3.1.0"
@@ -59,16 +60,9 @@ def build_document(app: Flask) -> dict[str, Any]:
         },
         servers=[{"url": "/"}],
         tags=[
-            {"name": "auth", "description": "Accounts and sessions."},
-            {"name": "tasks", "description": "Your tasks."},
-            {"name": "batch", "description": "Many operations at once."},
-            {"name": "changes", "description": "What a device that was away has missed."},
-            {"name": "transfer", "description": "All your tasks as a file."},
-            {"name": "trash", "description": "What you deleted."},
-            {"name": "tasks_by_user", "description": "The tasks of the user that the path names."},
-            {"name": "service", "description": "The service itself."},
-            {"name": "docs", "description": "This document."},
-            {"name": "metrics", "description": "What Prometheus may know."},
+            {"name": name, "description": section.description}
+            for name, section in app.blueprints.items()
+            if isinstance(section, Section)
         ],
     )
     assert plugin.converter is not None

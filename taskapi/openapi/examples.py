@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from taskapi.auth.schemas import UserIdInPath
-from taskapi.errors import ErrorFormat, catalogue, problem_document
-from taskapi.examples import example_of
 from taskapi.exceptions import ValidationFailed
-from taskapi.fields import Input
-from taskapi.idempotency import Headers, is_repeatable
-from taskapi.operations import load
+from taskapi.http.endpoint import load
+from taskapi.http.examples import example_of
+from taskapi.http.fields import Input
+from taskapi.http.idempotency import Headers, is_repeatable
+from taskapi.http.problems import ErrorFormat, catalogue, problem_document
 from taskapi.tasks.schemas import Task
 
 REQUEST_ID: Final = "9f1c2a7be0d84d0c8a31f5b3c3a0d9e2"

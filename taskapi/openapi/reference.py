@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from taskapi.errors import catalogue, title_of
+from taskapi.http.problems import catalogue, title_of
 from taskapi.openapi.responses import OF_ANY_REQUEST
 
 _REMEDIES: Final = {

@@ -11,13 +11,13 @@ from typing import Any
 from flask import Flask
 from werkzeug.routing import Rule
 
-from taskapi.errors import catalogue, format_of, title_of
-from taskapi.examples import example_of
-from taskapi.idempotency import is_repeatable, keeps_refusals
+from taskapi.http.endpoint import token_kind_of
+from taskapi.http.examples import example_of
+from taskapi.http.idempotency import is_repeatable, keeps_refusals
+from taskapi.http.problems import catalogue, format_of, title_of
+from taskapi.http.rate_limits import UNLIMITED
 from taskapi.openapi.components import HEADERS_OF_PROBLEMS, UNAVAILABLE_EXAMPLE
 from taskapi.openapi.examples import example_of_problem, refusal_of
-from taskapi.operations import token_kind_of
-from taskapi.rate_limits import UNLIMITED
 
 OF_ANY_REQUEST = (
     *("malformed_request", "route_not_found", "method_not_allowed", "uri_too_long"),

@@ -34,13 +34,9 @@ from sqlalchemy import (
 )
 
 from taskapi.auth.models import User
-from taskapi.database import Actor, Row, execute
-from taskapi.exceptions import (
-    DatabaseUnavailable,
-    FieldError,
-    SearchTimeout,
-    ValidationFailed,
-)
+from taskapi.db.execute import Actor, Row, execute
+from taskapi.exceptions import DatabaseUnavailable, FieldError, ValidationFailed
+from taskapi.tasks.exceptions import SearchTimeout
 from taskapi.tasks.models import Task
 from taskapi.tasks.sql import COLUMNS, OWNER
 

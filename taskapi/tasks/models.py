@@ -21,8 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from taskapi.auth.models import USER_ID_LENGTH
-from taskapi.extensions import Base
+from taskapi.db.base import USER_ID_LENGTH, Base
 
 TITLE_LENGTH = 500
 DESCRIPTION_LENGTH = 2000

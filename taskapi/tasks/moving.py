@@ -24,9 +24,10 @@ from sqlalchemy import (
     update,
 )
 
-from taskapi.database import Actor, Row, execute, transaction
-from taskapi.exceptions import FieldError, NoRoom, TaskChanged, TaskNotFound, ValidationFailed
+from taskapi.db.execute import Actor, Row, execute, transaction
+from taskapi.exceptions import FieldError, ValidationFailed
 from taskapi.tasks import sql
+from taskapi.tasks.exceptions import NoRoom, TaskChanged, TaskNotFound
 from taskapi.tasks.models import Task
 
 _GAP: Final = 2**16  # between two tasks, where there is room

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from flask import current_app
 
-from taskapi.database import Actor, execute
-from taskapi.exceptions import QuotaExceeded
+from taskapi.db.execute import Actor, execute
 from taskapi.tasks import sql
+from taskapi.tasks.exceptions import TaskQuotaExceeded
 
 
 def tasks_per_user() -> int:
@@ -32,7 +32,7 @@ def find_room(actor: Actor, wanted: int) -> int:
 
 
 def require_room(actor: Actor, wanted: int) -> None:
-    """Raise `QuotaExceeded` unless `wanted` more tasks fit; within a transaction."""
+    """Raise `TaskQuotaExceeded` unless `wanted` more tasks fit; within a transaction."""
     room = find_room(actor, wanted)
     if room < wanted:
-        raise QuotaExceeded(tasks_per_user(), room)
+        raise TaskQuotaExceeded(tasks_per_user(), room)

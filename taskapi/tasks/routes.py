@@ -10,11 +10,14 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
-from flask import Blueprint, Response, g, request
+from flask import Response, g, request
 from marshmallow import EXCLUDE
 
-from taskapi import cursors
-from taskapi.conditions import (
+from taskapi.db.execute import Row
+from taskapi.http import cursors
+from taskapi.http.app import Section, json_response, no_content, parse_id
+from taskapi.http.endpoint import accepts, answers, load
+from taskapi.http.etags import (
     ListTag,
     has_read,
     has_version,
@@ -23,13 +26,10 @@ from taskapi.conditions import (
     wanted_versions,
     wants_new,
 )
-from taskapi.database import Row
-from taskapi.exceptions import TaskChanged, TaskNotFound
-from taskapi.http import json_response, no_content, parse_id
-from taskapi.idempotency import repeatable
-from taskapi.operations import accepts, answers, load
-from taskapi.pagination import BATCH, array_response, list_response, page_of
+from taskapi.http.idempotency import repeatable
+from taskapi.http.pagination import BATCH, array_response, list_response, page_of
 from taskapi.tasks import moving, service
+from taskapi.tasks.exceptions import TaskChanged, TaskNotFound
 from taskapi.tasks.listing import Place, Wanted, count_tasks, list_tasks, read_rest
 from taskapi.tasks.schemas import (
     DEFAULT_LIMIT,
@@ -47,8 +47,13 @@ from taskapi.tasks.schemas import (
     TaskText,
 )
 
-blueprint = Blueprint("tasks", __name__, url_prefix="/tasks")
-by_user = Blueprint("tasks_by_user", __name__, url_prefix="/api/<encoded:user_id>/tasks")
+blueprint = Section("tasks", __name__, "Your tasks.", "/tasks")
+by_user = Section(
+    "tasks_by_user",
+    __name__,
+    "The tasks of the user that the path names.",
+    "/api/<encoded:user_id>/tasks",
+)
 
 _NEEDED = TaskText(only=("title",), unknown=EXCLUDE)
 

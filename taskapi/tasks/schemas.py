@@ -7,8 +7,8 @@ from typing import Any
 from marshmallow import Schema, fields
 
 from taskapi.auth.schemas import EXAMPLE_TIME, EXAMPLE_USER_ID
-from taskapi.fields import Boolean, Choice, Id, Input, Integer, Text, Time
-from taskapi.pagination import LARGEST_PAGE
+from taskapi.http.fields import Boolean, Choice, Id, Input, Integer, Text, Time
+from taskapi.http.pagination import LARGEST_PAGE
 from taskapi.tasks.listing import NEWEST_FIRST, SORTS
 from taskapi.tasks.models import DESCRIPTION_LENGTH, TITLE_LENGTH
 from taskapi.tasks.words import patterns

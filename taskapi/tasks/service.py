@@ -12,9 +12,10 @@ from flask import current_app
 from sqlalchemy import ClauseElement, select
 from uuid_utils import uuid7
 
-from taskapi.database import Actor, Row, execute, transaction
-from taskapi.exceptions import SessionEnded, TaskChanged, TaskExists, TaskInTrash, TaskNotFound
+from taskapi.db.execute import Actor, Row, execute, transaction
+from taskapi.exceptions import SessionEnded
 from taskapi.tasks import quota, sql
+from taskapi.tasks.exceptions import TaskChanged, TaskExists, TaskInTrash, TaskNotFound
 from taskapi.tasks.models import TrashedTask
 from taskapi.tasks.words import folded
 
@@ -32,7 +33,7 @@ def get_task(actor: Actor, task_id: str) -> Row:
 def create_task(actor: Actor, fields: dict[str, Any], named: str | None = None) -> Row:
     """Add a task, under an id that the client has made or one of ours.
 
-    Raises `TaskChanged` where there is one with this id, `TaskInTrash`, `QuotaExceeded`, and
+    Raises `TaskChanged` where there is one with this id, `TaskInTrash`, `TaskQuotaExceeded`, and
     `SessionEnded` where the account is being deleted at this moment.
     """
     task_id = named or str(uuid7())

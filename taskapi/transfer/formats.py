@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import orjson
 
-from taskapi.config import BODY_LIMIT, IMPORT_LIMIT
-from taskapi.database import Row
+from taskapi.db.execute import Row
 from taskapi.exceptions import FieldError, MalformedJSON, ValidationFailed
-from taskapi.operations import parse_json
+from taskapi.http.endpoint import parse_json
+from taskapi.settings import BODY_LIMIT, IMPORT_LIMIT
 from taskapi.text import INVISIBLE
 from taskapi.transfer.service import MOST
 

@@ -6,24 +6,23 @@ from itertools import chain
 from typing import Any
 
 from flask import (
-    Blueprint,
     Response,
     current_app,
     g,
     stream_with_context,
 )
 
-from taskapi.config import IMPORT_LIMIT
-from taskapi.examples import example_of
-from taskapi.http import json_response
-from taskapi.idempotency import repeatable
-from taskapi.operations import accepts, answers
+from taskapi.http.app import Section, json_response
+from taskapi.http.endpoint import accepts, answers
+from taskapi.http.examples import example_of
+from taskapi.http.idempotency import repeatable
+from taskapi.settings import IMPORT_LIMIT
 from taskapi.tasks.schemas import EXAMPLE_ID, Task
 from taskapi.transfer import formats
 from taskapi.transfer.schemas import ExportQuery, ImportedTask, ImportQuery, ImportReport
 from taskapi.transfer.service import export_tasks, import_tasks
 
-blueprint = Blueprint("transfer", __name__, url_prefix="/tasks")
+blueprint = Section("transfer", __name__, "All your tasks as a file.", "/tasks")
 
 IMPORTED_TASK = "taskapi.imported_task"
 """The extension that holds the schema of a task in a file, where a contract has its own."""

@@ -7,7 +7,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, validates_schema
 
 from taskapi.exceptions import MAX_ERRORS_PER_OBJECT, MAX_ERRORS_PER_REQUEST
-from taskapi.fields import Boolean, Choice, Fault, Id, Input, Time
+from taskapi.http.fields import Boolean, Choice, Fault, Id, Input, Time
 from taskapi.tasks.schemas import EXAMPLE_ID, TaskInput
 
 

@@ -33,9 +33,9 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 from uuid_utils import uuid7
 
 from taskapi.auth.models import User
-from taskapi.database import Actor, Row, execute, transaction
+from taskapi.db.execute import Actor, Row, execute, transaction
 from taskapi.exceptions import Busy, ErrorBudget, FieldError, ValidationFailed
-from taskapi.operations import load
+from taskapi.http.endpoint import load
 from taskapi.tasks import quota, sql
 from taskapi.tasks.listing import Wanted, list_tasks, read_rest
 from taskapi.tasks.models import Task, TrashedTask

@@ -5,21 +5,21 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from flask import Blueprint, g
+from flask import g
 
-from taskapi import cursors
-from taskapi.conditions import tag
-from taskapi.exceptions import TaskNotFound
-from taskapi.http import json_response, no_content, parse_id
-from taskapi.idempotency import repeatable
-from taskapi.operations import accepts, answers
-from taskapi.pagination import BATCH, list_response, page_of
+from taskapi.http import cursors
+from taskapi.http.app import Section, json_response, no_content, parse_id
+from taskapi.http.endpoint import accepts, answers
+from taskapi.http.etags import tag
+from taskapi.http.idempotency import repeatable
+from taskapi.http.pagination import BATCH, list_response, page_of
+from taskapi.tasks.exceptions import TaskNotFound
 from taskapi.tasks.listing import Place
 from taskapi.tasks.schemas import DEFAULT_LIMIT, PageQuery, Task
 from taskapi.trash import service
 from taskapi.trash.schemas import Trash
 
-blueprint = Blueprint("trash", __name__, url_prefix="/trash")
+blueprint = Section("trash", __name__, "What you deleted.", "/trash")
 
 _NOT_HERE = {"task_not_found": {"detail": service.NOT_HERE}}
 

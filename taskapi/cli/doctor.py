@@ -1,0 +1,249 @@
+"""`flask doctor`: what is in order, and what to do about the rest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from http.client import HTTPException
+from typing import Final, NamedTuple
+
+import click
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from flask import Flask
+from limits.errors import StorageError
+from limits.storage import storage_from_string
+from sqlalchemy import text
+
+from taskapi.auth import modes
+from taskapi.auth.keys import fetch_keys
+from taskapi.cli.backup import find_program, find_version
+from taskapi.cli.database import running_database
+from taskapi.db.base import db
+from taskapi.db.connections import explain
+from taskapi.db.execute import SYSTEM, execute
+from taskapi.db.fitness import is_pooled_by_transaction
+from taskapi.db.incarnations import look
+from taskapi.db.readiness import MIGRATIONS, find_leaks
+from taskapi.exceptions import TaskapiError
+from taskapi.settings import Settings
+
+_CLOCK_SKEW: Final = timedelta(seconds=2)
+_PATIENCE: Final = 2  # seconds
+
+
+class Finding(NamedTuple):
+    """What was looked at; whether it is in order, or None where it need not be; and a sentence."""
+
+    subject: str
+    is_fine: bool | None
+    detail: str
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Add the command."""
+
+    @app.cli.command("doctor")
+    def doctor() -> None:
+        """Check settings, database, isolation, migrations, clock, Redis and issuer.
+
+        Each line says OK or what to do. The exit status is 1 if something is wrong.
+        """
+        try:
+            with running_database():
+                findings = list(examine(settings))
+        except click.ClickException as error:
+            findings = [Finding("database", False, error.message)]
+        for finding in findings:
+            word = {True: "OK", False: "WRONG", None: "NOTE"}[finding.is_fine]
+            click.echo(f"{word:<6}{finding.subject}: {finding.detail}")
+        if any(finding.is_fine is False for finding in findings):
+            raise SystemExit(1)
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Look at one thing after the other; what cannot be looked at is a finding as well."""
+    yield Finding("settings", True, f"they can be read; AUTH_MODE={settings.auth_mode}.")
+    checks: list[Callable[[Settings], Iterator[Finding]]] = [
+        _database,
+        _durability,
+        _migrations,
+        _incarnation,
+        _isolation,
+        _auth_mode,
+        _clock,
+        _connections,
+        _pooler,
+        _backups,
+        _redis,
+        _issuer,
+    ]
+    for check in checks:
+        try:
+            yield from check(settings)
+        except TaskapiError as error:
+            yield Finding(check.__name__.strip("_"), False, explain(error.__cause__ or error))
+            if check is _database:
+                return
+
+
+def _database(_settings: Settings) -> Iterator[Finding]:
+    statement = text("""
+        SELECT current_setting('server_version') AS version, current_user::text AS role,
+               current_database()::text AS name
+    """)
+    [row] = execute(statement, acting_as=SYSTEM)
+    said = f"PostgreSQL {row['version']}, database {row['name']} as {row['role']}."
+    yield Finding("database", True, said)
+
+
+def _durability(_settings: Settings) -> Iterator[Finding]:
+    statement = text("""
+        SELECT string_agg(name, ', ') AS names FROM pg_settings
+         WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND setting = 'off'
+    """)
+    [row] = execute(statement, acting_as=SYSTEM)
+    if row["names"]:
+        detail = f"off: {row['names']}. A crash may lose what was answered; set it to on."
+        yield Finding("durability", False, detail)
+    else:
+        yield Finding("durability", True, "what was answered survives a crash of the server.")
+
+
+def _migrations(_settings: Settings) -> Iterator[Finding]:
+    script = ScriptDirectory(str(MIGRATIONS))
+    with db.engine.connect() as connection:
+        connection.execution_options(acting_as=SYSTEM)
+        applied = MigrationContext.configure(connection).get_current_heads()
+    heads = script.get_heads()
+    known = {revision.revision for revision in script.walk_revisions()}
+    if set(applied) == set(heads):
+        yield Finding("migrations", True, f"up to date ({', '.join(applied)}).")
+    elif set(applied) <= known:
+        detail = f"at {', '.join(applied) or 'nothing'}; run `python -m taskapi --migrate-only`."
+        yield Finding("migrations", False, detail)
+    else:
+        yield Finding("migrations", None, f"at {', '.join(applied)}, of a newer release than this.")
+
+
+def _incarnation(_settings: Settings) -> Iterator[Finding]:
+    latest = look()
+    since = f"the same since {latest.began_at}"
+    if latest.has_moved is None:
+        yield Finding("incarnation", None, f"{since}; the server does not tell where it has been.")
+    elif latest.has_moved:
+        detail = (
+            "the server has been promoted, recovered or replaced since; run `flask "
+            "renew-incarnation`, or numbers of changes that were lost are given out again."
+        )
+        yield Finding("incarnation", False, detail)
+    else:
+        yield Finding("incarnation", True, f"{since}.")
+
+
+def _isolation(_settings: Settings) -> Iterator[Finding]:
+    leaks = find_leaks(db.engine)
+    if leaks:
+        yield Finding("isolation", False, f"{'; '.join(leaks)}. Run the migrations again.")
+    else:
+        yield Finding("isolation", True, "row-level security keeps users apart on every table.")
+
+
+def _auth_mode(settings: Settings) -> Iterator[Finding]:
+    mode, lease = settings.auth_mode, modes.look()
+    if lease and lease.is_live and lease.auth_mode != mode:
+        detail = modes.describe_conflict(lease.auth_mode, mode)
+        yield Finding("auth mode", False, detail)
+    others = list(modes.describe_other_users(mode))
+    for detail in others:
+        yield Finding("auth mode", None, detail)
+    if not others:
+        yield Finding("auth mode", True, f"all users are of AUTH_MODE={mode}.")
+
+
+def _clock(_settings: Settings) -> Iterator[Finding]:
+    before = datetime.now(UTC)
+    [row] = execute(text("SELECT clock_timestamp() AS time"), acting_as=SYSTEM)
+    off = datetime.fromisoformat(row["time"]) - before
+    seconds = f"{off.total_seconds():+.1f} s from the database's"
+    if abs(off) > _CLOCK_SKEW:
+        yield Finding("clock", False, f"{seconds}; let both keep time by NTP.")
+    else:
+        yield Finding("clock", True, f"{seconds}.")
+
+
+def _connections(settings: Settings) -> Iterator[Finding]:
+    statement = text("""
+        SELECT current_setting('max_connections')::int
+               - current_setting('superuser_reserved_connections')::int AS free
+    """)
+    [row] = execute(statement, acting_as=SYSTEM)
+    wanted = settings.web_concurrency * settings.threads
+    said = f"WEB_CONCURRENCY × THREADS = {wanted}, the database allows {row['free']}"
+    if wanted > row["free"]:
+        detail = f"{said}; lower the one, or raise max_connections, or put PgBouncer between."
+        yield Finding("connections", False, detail)
+    else:
+        yield Finding("connections", True, f"{said}.")
+
+
+def _pooler(_settings: Settings) -> Iterator[Finding]:
+    # Where it does not fit, the database was not ready.
+    if is_pooled_by_transaction(db.engine):
+        yield Finding("pooler", True, "another server for each transaction, nothing is prepared.")
+    else:
+        yield Finding("pooler", True, "each connection keeps its server.")
+
+
+def _backups(settings: Settings) -> Iterator[Finding]:
+    try:
+        program = find_program("pg_dump", settings)
+    except click.ClickException as error:
+        yield Finding("backup", None, error.message)
+        return
+    statement = text("SELECT current_setting('server_version_num')::int / 10000 AS version")
+    [server] = execute(statement, acting_as=SYSTEM)
+    version = find_version(program)
+    if version < server["version"]:
+        detail = (
+            f"{program} is of version {version} and refuses the server's {server['version']}; on "
+            f"Debian and Ubuntu: apt-get install postgresql-client-{server['version']}."
+        )
+        yield Finding("backup", False, detail)
+    else:
+        yield Finding("backup", True, f"{program} is there, of version {version}.")
+
+
+def _redis(settings: Settings) -> Iterator[Finding]:
+    if not settings.rate_limit_storage_url:
+        return
+    storage = storage_from_string(
+        settings.rate_limit_storage_url,
+        wrap_exceptions=True,
+        socket_timeout=_PATIENCE,
+        socket_connect_timeout=_PATIENCE,
+    )
+    try:
+        is_there = storage.check()
+    except StorageError:
+        is_there = False
+    if is_there:
+        yield Finding("redis", True, "it answers.")
+    else:
+        detail = "it does not answer; until it does, each process counts rate limits for itself."
+        yield Finding("redis", False, detail)
+
+
+def _issuer(settings: Settings) -> Iterator[Finding]:
+    if not settings.external_jwks_url:
+        return
+    started = time.monotonic()
+    try:
+        keys = fetch_keys(settings.external_jwks_url)
+    except (OSError, HTTPException, ValueError) as error:
+        detail = f"EXTERNAL_JWKS_URL does not answer with a set of keys ({type(error).__name__})."
+        yield Finding("issuer", False, detail)
+        return
+    seconds = time.monotonic() - started
+    yield Finding("issuer", bool(keys), f"{len(keys)} keys that can be used, in {seconds:.1f} s.")

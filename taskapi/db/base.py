@@ -1,0 +1,29 @@
+"""The base of the models, and the extensions that `create_app` binds."""
+
+from typing import Final
+
+from flask_migrate import Migrate
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import MetaData
+from sqlalchemy.orm import DeclarativeBase
+
+USER_ID_LENGTH: Final = 255
+"""How long the ids of users may be: an issuer chooses them."""
+
+
+class Base(DeclarativeBase):
+    """The base of the models; named constraints are what migrations can drop again."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+db = SQLAlchemy(model_class=Base)
+migrate = Migrate()

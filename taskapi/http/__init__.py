@@ -1,0 +1,28 @@
+"""What all requests have in common."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from taskapi.http import app as base
+from taskapi.http import concurrency, cors, cursors, memory, problems, rate_limits, request_log
+from taskapi.http.app import App, reserve_names
+from taskapi.settings import Settings
+
+__all__ = ["App", "init_app", "limit_requests", "reserve_names"]
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Log requests, speak JSON, answer problems, and let pages of other origins call."""
+    request_log.init_app(app, settings)
+    base.init_app(app, settings)
+    memory.init_app(app)
+    problems.init_app(app)
+    cors.init_app(app, settings.cors_origins)
+    cursors.init_app(app, settings)
+
+
+def limit_requests(app: Flask, settings: Settings) -> None:
+    """Limit how many requests a user has in a minute, and at a time."""
+    rate_limits.init_app(app, settings)
+    concurrency.init_app(app, settings)

@@ -1,0 +1,129 @@
+"""Limit how many threads of a process one user occupies at a time.
+
+Waits count as well, and streams until they end. The limit is a share of the threads: some are left
+for the other users, and for the refusals. Searches have a third of that share: each keeps a core of
+the database busy, and twelve at a time took a second from every other request.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from flask import Flask, Response, current_app, g, request
+from werkzeug.wsgi import ClosingIterator
+
+from taskapi.db.execute import Actor
+from taskapi.http.exceptions import TooManyConcurrentRequests
+from taskapi.observability import metrics
+from taskapi.settings import Settings
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+_ENTERED: Final = "taskapi.concurrency.entered"
+_TOO_MANY_SEARCHES: Final = (
+    "Too many of your searches are running at this moment; send fewer at a time, and this one "
+    "again after `Retry-After`."
+)
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Count the requests of each user that are being answered, unless all threads are for all."""
+    if settings.user_threads_share >= 1:
+        return
+    most = max(1, int(settings.threads * settings.user_threads_share))
+    app.extensions["taskapi.concurrency"] = _Limits(
+        ConcurrentRequests(most), ConcurrentRequests(max(1, most // 3))
+    )
+    app.before_request(_enter)
+    app.after_request(_leave_unless_streamed)
+    app.wsgi_app = _leaving_after_streams(app.wsgi_app)  # type: ignore[assignment, method-assign]
+
+
+class ConcurrentRequests:
+    """The requests that are being answered, by user."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._running: dict[str, int] = {}
+
+    def enter(self, user_id: str) -> bool:
+        """Count one more, unless these are as many as may be."""
+        with self._lock:
+            running = self._running.get(user_id, 0)
+            if running >= self._most:
+                return False
+            self._running[user_id] = running + 1
+        return True
+
+    def leave(self, user_id: str) -> None:
+        """Count one less."""
+        with self._lock:
+            running = self._running.pop(user_id) - 1
+            if running:
+                self._running[user_id] = running
+
+
+class _Limits(NamedTuple):
+    requests: ConcurrentRequests
+    searches: ConcurrentRequests
+
+
+_Entered = tuple[ConcurrentRequests, str]
+"""Where a request has been counted, and as whose."""
+
+
+def _enter() -> None:
+    actor: Actor | None = g.get("actor")
+    if actor is None:
+        return
+    limits: _Limits = current_app.extensions["taskapi.concurrency"]
+    entered = request.environ.setdefault(_ENTERED, [])
+    _take(limits.requests, actor.user_id, entered, None)
+    if "q" in request.args:
+        _take(limits.searches, actor.user_id, entered, _TOO_MANY_SEARCHES)
+
+
+def _take(
+    running: ConcurrentRequests, user_id: str, entered: list[_Entered], message: str | None
+) -> None:
+    if not running.enter(user_id):
+        metrics.refusals.labels("concurrent").inc()
+        raise TooManyConcurrentRequests(message)
+    entered.append((running, user_id))
+
+
+def _leave_unless_streamed(response: Response) -> Response:
+    if not response.is_streamed:
+        _leave(request.environ)
+    return response
+
+
+def _leave(environ: WSGIEnvironment) -> None:
+    for running, user_id in environ.pop(_ENTERED, ()):
+        running.leave(user_id)
+
+
+def _leaving_after_streams(answer: WSGIApplication) -> WSGIApplication:
+    """Wrap an application, so that a streamed request leaves when its answer ends or is closed."""
+
+    def read(body: Iterable[bytes], environ: WSGIEnvironment) -> Iterator[bytes]:
+        yield from body
+        _leave(environ)
+
+    def call(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        try:
+            body = answer(environ, start_response)
+        except BaseException:
+            _leave(environ)
+            raise
+        if not environ.get(_ENTERED):
+            return body
+        closing = [getattr(body, "close", lambda: None), partial(_leave, environ)]
+        return ClosingIterator(read(body, environ), closing)
+
+    return call

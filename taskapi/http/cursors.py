@@ -1,0 +1,57 @@
+"""Cursors: places in lists, signed, and good only for the list that gave them out."""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import urlsafe_b64encode
+from typing import Any
+
+import orjson
+from flask import Flask, current_app
+from itsdangerous import BadData, URLSafeSerializer
+
+from taskapi.exceptions import FieldError, ValidationFailed
+from taskapi.settings import Settings
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Sign with the key that signs the tokens; the salt keeps the two apart."""
+    app.extensions["taskapi.cursors"] = URLSafeSerializer(
+        list(reversed(settings.jwt_secret_keys)),  # The last one signs.
+        salt="taskapi.cursors",
+        signer_kwargs={"digest_method": hashlib.sha256, "key_derivation": "hmac"},
+    )
+
+
+def write(place: list[Any], *scope: Any) -> str:
+    """Make the cursor of a place; `scope` says whose and which list it belongs to."""
+    return str(_serializer().dumps([_digest(scope), *place]))
+
+
+def read(cursor: str, parameter: str, *scope: Any) -> list[Any]:
+    """Return the place; `parameter` is the one that brought the cursor.
+
+    Raises `ValidationFailed` where it is not one of ours, or one of another list.
+    """
+    try:
+        digest, *place = _serializer().loads(cursor)
+    except BadData:
+        detail = "This is not a cursor that this list gave out; start without one."
+        raise ValidationFailed([FieldError(f"/query/{parameter}", "invalid", detail)]) from None
+    if digest != _digest(scope):
+        detail = (
+            "This belongs to another list: send the same filters and sort with it, as "
+            "the same user, or start without one."
+        )
+        raise ValidationFailed([FieldError(f"/query/{parameter}", "of_another_list", detail)])
+    return list(place)
+
+
+def _digest(scope: tuple[Any, ...]) -> str:
+    digest = hashlib.sha256(orjson.dumps(scope, option=orjson.OPT_SORT_KEYS)).digest()
+    return urlsafe_b64encode(digest[:6]).decode()
+
+
+def _serializer() -> URLSafeSerializer:
+    serializer: URLSafeSerializer = current_app.extensions["taskapi.cursors"]
+    return serializer

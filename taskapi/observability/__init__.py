@@ -1,0 +1,1 @@
+"""Logs and metrics; knows no HTTP and no database."""

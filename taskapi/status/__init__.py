@@ -1,0 +1,16 @@
+"""The service itself: its health, its metrics, its page."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from taskapi.settings import Settings
+from taskapi.status import health, metrics, page
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Add the routes; the page speaks the native contract alone."""
+    app.register_blueprint(health.blueprint)
+    app.register_blueprint(metrics.blueprint)
+    if settings.auth_mode == "local" and settings.contract == "native":
+        app.register_blueprint(page.blueprint)

@@ -1,0 +1,94 @@
+"""Whether the service works, and where everything is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import current_app, request
+from marshmallow import Schema, fields
+from sqlalchemy import text
+
+from taskapi.db.execute import SYSTEM, execute
+from taskapi.exceptions import Unavailable
+from taskapi.http.app import Section
+from taskapi.http.endpoint import answers, public
+from taskapi.settings import VERSION
+
+blueprint = Section("service", __name__, "The service itself.")
+
+_PING = text("SELECT 1")
+_LINKS = {
+    "documentation": "/docs",
+    "openapi": "/openapi.json",
+    "health": "/health",
+    "liveness": "/health/live",
+}
+_LINKS_BY_MODE = {
+    "local": {
+        "register": "/auth/register",
+        "login": "/auth/login",
+        "tasks": "/tasks",
+    },
+    "external": {"me": "/auth/me", "tasks": "/tasks"},
+    "path": {"tasks": "/api/{user_id}/tasks"},
+}
+
+
+class Health(Schema):
+    status = fields.String(required=True, metadata={"example": "healthy"})
+    database = fields.String(required=True, metadata={"example": "connected"})
+    version = fields.String(required=True, metadata={"example": VERSION})
+
+
+class Liveness(Schema):
+    status = fields.String(required=True, metadata={"example": "alive"})
+
+
+class Index(Schema):
+    name = fields.String(required=True, metadata={"example": "taskapi"})
+    version = fields.String(required=True, metadata={"example": VERSION})
+    contract = fields.String(
+        required=True, metadata={"enum": ["native", "b", "c"], "example": "native"}
+    )
+    links = fields.Dict(
+        keys=fields.String(),
+        values=fields.String(),
+        required=True,
+        metadata={"example": _LINKS | {"app": "/app/"} | _LINKS_BY_MODE["local"]},
+    )
+
+
+@blueprint.get("/")
+@public
+@answers(200, Index(), needs_database=False)
+def get_index() -> Any:
+    """Show where everything is."""
+    app = {"app": "/app/"} if "web" in current_app.blueprints else {}
+    paths = _LINKS | app | _LINKS_BY_MODE[current_app.config["AUTH_MODE"]]
+    return {
+        "name": "taskapi",
+        "version": VERSION,
+        "contract": current_app.config["CONTRACT"],
+        "links": {name: request.script_root + path for name, path in paths.items()},
+    }
+
+
+@blueprint.get("/health")
+@public
+@answers(200, Health(), unavailable=Health())
+def get_health() -> Any:
+    """Say whether requests for data can be answered."""
+    try:
+        execute(_PING, acting_as=SYSTEM)
+    except Unavailable as outage:
+        body = {"status": "unhealthy", "database": "disconnected", "version": VERSION}
+        return body, 503, {"Retry-After": str(outage.retry_after)}
+    return {"status": "healthy", "database": "connected", "version": VERSION}
+
+
+@blueprint.get("/health/live")
+@public
+@answers(200, Liveness(), needs_database=False)
+def get_liveness() -> Any:
+    """Say that the process answers, without asking the database."""
+    return {"status": "alive"}
