@@ -51,7 +51,7 @@ host = f"[{settings.host}]" if ":" in settings.host else settings.host
 bind = f"{host}:{settings.port}"
 # gthread, with our own error answers, and where there is epoll with less to do.
 has_epoll = hasattr(select, "epoll")
-worker_class = f"taskapi.server.{'epoll.EpollWorker' if has_epoll else 'PortableWorker'}"
+worker_class = f"taskapi.server.{'epoll.EpollWorker' if has_epoll else 'worker.PortableWorker'}"
 workers = settings.web_concurrency
 threads = settings.threads
 
@@ -75,7 +75,7 @@ worker_tmp_dir = _MEMORY
 control_socket_disable = True
 
 # The application logs the requests; gunicorn's own words go where ours go.
-logger_class = "taskapi.server.Logger"
+logger_class = "taskapi.server.worker.Logger"
 logconfig_dict = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -57,7 +57,7 @@ def make_settings(**values: Any) -> Settings:
         "threads": 8,
         "trash_days": 30,
         "search_timeout": 1.0,
-        "user_threads_share": 0.75,
+        "user_threads_share": 1.0,
         "task_quota": 100_000,
         "changes_wait_share": 0.5,
         "rate_limit_enabled": False,

@@ -96,7 +96,7 @@ def test_who_may_wait_begins_when_the_lease_runs_out(claim, lease):
 def test_who_may_wait_is_refused_when_the_lease_is_renewed(claim, lease, monkeypatch):
     claim("local")
     # The other instance renews its lease while this one waits.
-    monkeypatch.setattr("taskapi.auth_modes.time.sleep", lambda _seconds: claim("local"))
+    monkeypatch.setattr("taskapi.auth.modes.time.sleep", lambda _seconds: claim("local"))
 
     with pytest.raises(PermissionError):
         claim("path", may_wait=True)
