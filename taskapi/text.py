@@ -11,9 +11,10 @@ INVISIBLE_IN_BMP: Final = (
     "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8"
 )
 # Default_Ignorable_Code_Point (DerivedCoreProperties.txt), which `unicodedata` does not have.
-INVISIBLE: Final = re.compile(
-    f"[{INVISIBLE_IN_BMP}\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+INVISIBLE_RANGES: Final = (
+    f"{INVISIBLE_IN_BMP}\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
+INVISIBLE: Final = re.compile(f"[{INVISIBLE_RANGES}]")
 """A character that fonts show nothing of."""
 
 

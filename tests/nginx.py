@@ -45,6 +45,7 @@ events {{
 
 http {{
     {temporary}
+    access_log {directory}/other.log;
     include {site};
 }}
 """
