@@ -48,21 +48,21 @@ browsers-quick: $(INSTALLED) $(NPM) ## the same in two minutes
 	@exec $(BIN)/pytest --numprocesses 3 --dist loadfile -m browsers $(ARGS)
 
 fuzz: $(INSTALLED) ## search for faults at length: thousands of made-up requests and of tasks
-	@AT_LENGTH=1 exec $(BIN)/pytest tests/test_openapi_conformance.py tests/test_openapi_stateful.py tests/test_end_to_end.py tests/test_model.py -rP $(ARGS)
+	@AT_LENGTH=1 exec $(BIN)/pytest tests/docs/test_openapi_conformance.py tests/docs/test_openapi_stateful.py tests/server/test_end_to_end.py tests/api/test_model.py -rP $(ARGS)
 
-FAULTS = tests/test_faults.py tests/test_outages.py tests/test_reloads.py
+FAULTS = tests/server/test_faults.py tests/server/test_outages.py tests/server/test_reloads.py
 
 faults: $(INSTALLED) ## break and reload everything under load, at length; takes ten minutes
 	@AT_LENGTH=1 exec $(BIN)/pytest $(FAULTS) --no-cov -rP $(ARGS)
 
 faults-quick: $(INSTALLED) ## the same for a second each
-	@exec $(BIN)/pytest tests/test_faults.py tests/test_reloads.py --no-cov -rP $(ARGS)
+	@exec $(BIN)/pytest tests/server/test_faults.py tests/server/test_reloads.py --no-cov -rP $(ARGS)
 
 abuse: $(INSTALLED) ## let one account do its worst while another must not notice; takes ten minutes
-	@AT_LENGTH=1 exec $(BIN)/pytest tests/test_abuse.py --no-cov -rP $(ARGS)
+	@AT_LENGTH=1 exec $(BIN)/pytest tests/server/test_abuse.py --no-cov -rP $(ARGS)
 
 abuse-quick: $(INSTALLED) ## the same with a few requests each, held to counts alone
-	@exec $(BIN)/pytest tests/test_abuse.py --no-cov -rP $(ARGS)
+	@exec $(BIN)/pytest tests/server/test_abuse.py --no-cov -rP $(ARGS)
 
 bench: .venv-bench/installed ## compare the speed with FastAPI's stack; needs wrk, takes twenty minutes
 	@exec $(BIN)/python -m bench.compare --json docs/performance.json --chart docs/performance.svg $(ARGS)

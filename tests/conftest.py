@@ -15,8 +15,8 @@ from sqlalchemy import make_url, text
 from taskapi import create_app, devdb
 from taskapi.db.base import db
 from taskapi.db.execute import SYSTEM, execute
-from tests.people import Person, register
-from tests.service import make_settings
+from tests.support.people import Person, register
+from tests.support.service import make_settings
 
 
 @pytest.fixture(autouse=True, scope="session")

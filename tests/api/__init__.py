@@ -1,0 +1,1 @@
+"""Endpoints and what they do, asked through Flask's test client."""

@@ -1,0 +1,1 @@
+"""Clients of the service: the JavaScript client, the web page, browsers, the contracts' clients."""

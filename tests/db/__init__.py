@@ -1,0 +1,1 @@
+"""How the service uses PostgreSQL: connections, statements, migrations, readiness, pools."""

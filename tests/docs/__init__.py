@@ -1,0 +1,1 @@
+"""Documents that must be true: the README, guides, the OpenAPI document, its collections."""

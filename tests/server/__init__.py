@@ -1,0 +1,1 @@
+"""The service as processes: its start, workers, reloads, faults, proxies and commands."""

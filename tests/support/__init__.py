@@ -1,0 +1,1 @@
+"""What the tests share: people, running services, proxies, browsers, issuers."""
