@@ -1140,7 +1140,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The body is longer than this URL takes; send less at once. */
+        /** @description The body is longer than 65536 bytes; send less at once. */
         ContentTooLarge: {
             headers: {
                 "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -4389,7 +4389,19 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            413: components["responses"]["ContentTooLarge"];
+            /** @description The body is longer than 65536 bytes; send less at once. */
+            413: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             415: components["responses"]["UnsupportedMediaType"];
             /** @description These would be more tasks than you may have (`quota`, those in your trash included; there is room for `room` more). Delete some for good first: DELETE /trash empties the trash. This Idempotency-Key was sent with another request; make a new one for each. Some of the input cannot be accepted; `errors` says what and where. */
             422: {
@@ -4675,9 +4687,36 @@ export interface operations {
             401: components["responses"]["Unauthorized"];
             409: components["responses"]["Conflict"];
             411: components["responses"]["LengthRequired"];
-            413: components["responses"]["ContentTooLarge"];
+            /** @description The body is longer than 65536 bytes; send less at once. */
+            413: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             414: components["responses"]["UriTooLong"];
-            415: components["responses"]["UnsupportedMediaType"];
+            /** @description Send the body as JSON, with Content-Type: application/json. Send the body as it is, without Content-Encoding; compressed ones are not taken. */
+            415: {
+                headers: {
+                    "Accept-Encoding": components["headers"]["Accept-Encoding"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description These would be more tasks than you may have (`quota`, those in your trash included; there is room for `room` more). Delete some for good first: DELETE /trash empties the trash. This Idempotency-Key was sent with another request; make a new one for each. Some of the input cannot be accepted; `errors` says what and where. */
             422: {
                 headers: {

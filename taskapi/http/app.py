@@ -18,6 +18,7 @@ from werkzeug.routing import BaseConverter
 from taskapi.exceptions import NotFound
 from taskapi.http.endpoint import body_limit_of
 from taskapi.http.fields import UUID_TEXT
+from taskapi.http.problems import describe_limit
 from taskapi.settings import BODY_LIMIT, IMPORT_LIMIT, Settings
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def _refuse_oversized() -> None:
         if length <= limit:
             request.max_content_length = limit
             return
-        raise RequestEntityTooLarge(f"The body is longer than {limit} bytes; send less at once.")
+        raise RequestEntityTooLarge(describe_limit(limit))
 
 
 def _drain_body(response: Response) -> Response:

@@ -24,6 +24,7 @@ from taskapi.exceptions import (
     ValidationFailed,
 )
 from taskapi.http.fields import Fault, Input, field_errors
+from taskapi.http.problems import describe_media
 from taskapi.settings import BODY_LIMIT
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -165,7 +166,7 @@ def accepts(
             if upload is not None:
                 _refuse_encoded()
                 if request.mimetype not in upload:
-                    raise UnsupportedMediaType(f"Send the file as one of {', '.join(upload)}.")
+                    raise UnsupportedMediaType(describe_media(upload))
                 path |= {"body": _read_body(), "media": request.mimetype}
             return view(**path)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from taskapi import exceptions
 from taskapi.exceptions import TaskapiError
+from taskapi.settings import BODY_LIMIT
 
 _STATUSES: dict[type[TaskapiError], int] = {
     exceptions.MalformedJSON: 400,
@@ -31,12 +32,23 @@ _STATUSES: dict[type[TaskapiError], int] = {
     exceptions.Unavailable: 503,
 }
 
+
+def describe_limit(limit: int) -> str:
+    """Say that a body has more than `limit` bytes."""
+    return f"The body is longer than {limit} bytes; send less at once."
+
+
+def describe_media(media: Iterable[str]) -> str:
+    """Say which media types an upload may have."""
+    return f"Send the file with one of these as its Content-Type: {', '.join(media)}."
+
+
 REFUSALS = {
     400: ("malformed_request", "The request cannot be understood."),
     404: ("route_not_found", "There is nothing at this URL; GET / lists what there is."),
     405: ("method_not_allowed", "This URL does not take this method; `Allow` lists those it does."),
     411: ("length_required", "Send the body with a Content-Length, not chunked."),
-    413: ("body_too_large", "The body is longer than this URL takes; send less at once."),
+    413: ("body_too_large", describe_limit(BODY_LIMIT)),
     414: ("uri_too_long", "The URL is too long; send less in it."),
     415: (
         "unsupported_media_type",

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
 from flask import Flask
 from werkzeug.routing import Rule
 
-from taskapi.http.endpoint import token_kind_of
+from taskapi.http.endpoint import body_limit_of, token_kind_of
 from taskapi.http.examples import example_of
 from taskapi.http.idempotency import is_repeatable, keeps_refusals
-from taskapi.http.problems import catalogue, format_of, title_of
+from taskapi.http.problems import catalogue, describe_limit, describe_media, format_of, title_of
 from taskapi.http.rate_limits import UNLIMITED
 from taskapi.openapi.components import HEADERS_OF_PROBLEMS, UNAVAILABLE_EXAMPLE
 from taskapi.openapi.examples import example_of_problem, refusal_of
+from taskapi.settings import BODY_LIMIT
 
 OF_ANY_REQUEST = (
     *("malformed_request", "route_not_found", "method_not_allowed", "uri_too_long"),
@@ -114,7 +115,7 @@ def _problems(
     for code in _codes(app.config["AUTH_MODE"], rule, view):
         usual = catalogue()[code][0]
         status = error_format.status_of(blueprint, code, usual)
-        members = declared["members"].get(code, {})
+        members = declared["members"].get(code) or _own_members(view, code)
         if code == "validation_failed":
             members = refusal_of(view, names_user="user_id" in rule.arguments)
         example: dict[str, Any] = ref("examples", code)
@@ -135,6 +136,16 @@ def _problems(
                 "content": {"application/json": media},
             },
         )
+
+
+def _own_members(view: Callable[..., Any], code: str) -> Mapping[str, Any]:
+    """Return what a problem says otherwise for the limit and the media types of this view."""
+    limit, upload = body_limit_of(view), getattr(view, "accepts", {}).get("upload")
+    if code == "body_too_large" and limit != BODY_LIMIT:
+        return {"detail": describe_limit(limit)}
+    if code == "unsupported_media_type" and upload:
+        return {"detail": describe_media(upload)}
+    return {}
 
 
 def _codes(mode: str, rule: Rule, view: Callable[..., Any]) -> Iterator[str]:

@@ -737,7 +737,8 @@ def test_a_file_may_have_sixteen_mebibytes_and_no_more(alice):
     assert statuses(imports(alice, body + b" " * (limit - len(body)))) == ["created"]
     response = send(alice, body + b" " * (limit - len(body) + 1))
 
-    assert_problem(response, 413, "body_too_large")
+    problem = assert_problem(response, 413, "body_too_large")
+    assert f"longer than {limit} bytes" in problem["detail"]
     assert len(tasks_of(alice)) == 1
 
 

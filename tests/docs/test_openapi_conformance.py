@@ -178,13 +178,20 @@ def fit(case: Any, people: People) -> None:
         if case.media_type == "text/csv":
             case.body = "title\r\nBuy milk\r\n"
         if isinstance(case.body, dict):
-            # Only a new task must have a title, which no schema of a body can know.
-            if "If-None-Match" in case.headers and "text" not in case.body:
-                case.body["title"] = case.body.get("title") or "Buy milk"
-            if "email" in case.body:
-                case.body["email"] = f"{secrets.token_hex(12)}@example.com"  # One that is free.
+            fit_body(case)
         if "Idempotency-Key" in case.headers:
             case.headers["Idempotency-Key"] = secrets.token_hex()
+
+
+def fit_body(case: Any) -> None:
+    # Only a new task must have a title, which no schema of a body can know.
+    if "If-None-Match" in case.headers and "text" not in case.body:
+        case.body["title"] = case.body.get("title") or "Buy milk"
+    if "email" in case.body:
+        case.body["email"] = f"{secrets.token_hex(12)}@example.com"  # One that is free.
+    # Nor does a pattern say how soon a password is guessed.
+    for name in {"password", "new_password"} & case.body.keys():
+        case.body[name] = secrets.token_urlsafe(24)
 
 
 def check(case: Any, people: People) -> None:

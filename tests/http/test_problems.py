@@ -69,7 +69,8 @@ def test_a_body_that_is_too_long(alice):
 
     assert alice.post("/tasks", data=fits, content_type=JSON).status_code == 201
     response = alice.post("/tasks", data=fits + b" ", content_type=JSON)
-    assert_problem(response, 413, "body_too_large")
+    problem = assert_problem(response, 413, "body_too_large")
+    assert "longer than 65536 bytes" in problem["detail"]
     assert_problem(alice.get("/tasks", data=b"x" * 70_000), 413, "body_too_large")
 
 
