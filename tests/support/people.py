@@ -31,6 +31,8 @@ class Caller:
         headers |= kwargs.pop("headers", {})
         if json is not None:
             kwargs["json"] = json
+        # A stream that nobody reads would be closed whenever the garbage collector comes to it.
+        kwargs.setdefault("buffered", True)
         return self.client.open(path, method=method, headers=headers, **kwargs)
 
     def get(self, path: str, **kwargs: Any) -> TestResponse:
