@@ -120,7 +120,7 @@ def reload(master: psutil.Process) -> None:
 
 
 @pytest.mark.parametrize(
-    "worker", [pytest.param("epoll.EpollWorker", marks=needs_epoll), "PortableWorker"]
+    "worker", [pytest.param("epoll.EpollWorker", marks=needs_epoll), "worker.PortableWorker"]
 )
 def test_reloads_of_the_service_fail_no_request(tmp_path, worker):
     arguments = f"--worker-class taskapi.server.{worker}"
@@ -187,7 +187,7 @@ def test_a_reload_takes_no_new_code_and_a_restart_does(tmp_path):
         return str(requests.get(f"{service.url}/health", timeout=10).json()["version"])
 
     with running_service(tmp_path, root=root) as service:
-        settings = root / "taskapi" / "config.py"
+        settings = root / "taskapi" / "settings" / "__init__.py"
         settings.write_text(settings.read_text().replace(f'"{VERSION}"', '"9.9.9"'))
         reload(service.master())
         assert version(service) == VERSION
