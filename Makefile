@@ -48,6 +48,7 @@ browsers-quick: $(INSTALLED) $(NPM) ## the same in two minutes
 	@exec $(BIN)/pytest --numprocesses 3 --dist loadfile -m browsers $(ARGS)
 
 fuzz: $(INSTALLED) ## search for faults at length: thousands of made-up requests and of tasks
+	@$(BIN)/python -m tests.mutate_fields
 	@AT_LENGTH=1 exec $(BIN)/pytest tests/docs/test_openapi_conformance.py tests/docs/test_openapi_stateful.py tests/server/test_end_to_end.py tests/api/test_model.py -rP $(ARGS)
 
 FAULTS = tests/server/test_faults.py tests/server/test_outages.py tests/server/test_reloads.py
@@ -91,7 +92,7 @@ check: $(INSTALLED) $(NPM) ## lint, check types, layers, and that what is genera
 	$(BIN)/lint-imports
 	@$(MAKE) --no-print-directory lock openapi errors postman client
 	git diff --exit-code -- requirements.txt requirements-dev.txt bench/requirements.txt \
-	  docs/openapi.json docs/errors.md postman clients/js/openapi.d.ts
+	  docs/openapi.json docs/errors.md postman clients/js/openapi.d.ts clients/js/fields.js
 	@REDOCLY_SUPPRESS_UPDATE_NOTICE=true REDOCLY_TELEMETRY=off \
 	  node_modules/.bin/redocly lint --extends=recommended-strict docs/openapi.json
 
@@ -109,7 +110,9 @@ postman: $(NPM) openapi ## write the Postman collections and their environment, 
 	  $(BIN)/python -m docs.generate openapi $$contract | node postman/build.mjs $$contract || exit 1; \
 	done
 
-client: $(NPM) openapi ## write the types of the JavaScript client, from docs/openapi.json
+client: $(NPM) openapi ## write the fields and types of the JavaScript client
+	@$(BIN)/python -m docs.generate fields > clients/js/fields.js.new
+	@mv clients/js/fields.js.new clients/js/fields.js
 	@node_modules/.bin/openapi-typescript docs/openapi.json --default-non-nullable false -o clients/js/openapi.d.ts
 
 format: $(INSTALLED) ## format the code and mend what can be mended

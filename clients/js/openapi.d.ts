@@ -631,11 +631,11 @@ export interface components {
             /** @description Written by the service alone; ignored here. */
             version?: unknown;
             /** @description Written by the service alone; ignored here. */
+            completed_at?: unknown;
+            /** @description Written by the service alone; ignored here. */
             created_at?: unknown;
             /** @description Written by the service alone; ignored here. */
             updated_at?: unknown;
-            /** @description Written by the service alone; ignored here. */
-            completed_at?: unknown;
             /** @description Written by the service alone; ignored here. */
             completed?: unknown;
             /** @description Written by the service alone; ignored here. */
@@ -651,11 +651,11 @@ export interface components {
             /** @description Written by the service alone; ignored here. */
             version?: unknown;
             /** @description Written by the service alone; ignored here. */
+            completed_at?: unknown;
+            /** @description Written by the service alone; ignored here. */
             created_at?: unknown;
             /** @description Written by the service alone; ignored here. */
             updated_at?: unknown;
-            /** @description Written by the service alone; ignored here. */
-            completed_at?: unknown;
         };
         Credentials: {
             /** @example ada@example.com */
@@ -833,11 +833,11 @@ export interface components {
             /** @description Written by the service alone; ignored here. */
             version?: unknown;
             /** @description Written by the service alone; ignored here. */
+            completed_at?: unknown;
+            /** @description Written by the service alone; ignored here. */
             created_at?: unknown;
             /** @description Written by the service alone; ignored here. */
             updated_at?: unknown;
-            /** @description Written by the service alone; ignored here. */
-            completed_at?: unknown;
         };
         TaskList: {
             tasks: components["schemas"]["Task"][];
@@ -873,11 +873,11 @@ export interface components {
             /** @description Written by the service alone; ignored here. */
             version?: unknown;
             /** @description Written by the service alone; ignored here. */
+            completed_at?: unknown;
+            /** @description Written by the service alone; ignored here. */
             created_at?: unknown;
             /** @description Written by the service alone; ignored here. */
             updated_at?: unknown;
-            /** @description Written by the service alone; ignored here. */
-            completed_at?: unknown;
         };
         Move: {
             /**
@@ -1531,6 +1531,10 @@ export interface operations {
                 completed?: boolean;
                 /** @description Words in title and description, or their beginnings; case and accents do not count. */
                 q?: string;
+                /** @description Completed later than this. */
+                completed_after?: string;
+                /** @description Completed earlier than this. */
+                completed_before?: string;
                 /** @description Made later than this. */
                 created_after?: string;
                 /** @description Made earlier than this. */
@@ -1539,12 +1543,8 @@ export interface operations {
                 updated_after?: string;
                 /** @description Changed earlier than this. */
                 updated_before?: string;
-                /** @description Completed later than this. */
-                completed_after?: string;
-                /** @description Completed earlier than this. */
-                completed_before?: string;
                 /** @description `-` for descending. Open ones come last by `completed_at`. */
-                sort?: "created_at" | "-created_at" | "updated_at" | "-updated_at" | "completed_at" | "-completed_at" | "title" | "-title" | "order" | "-order";
+                sort?: "title" | "-title" | "completed_at" | "-completed_at" | "order" | "-order" | "created_at" | "-created_at" | "updated_at" | "-updated_at";
             };
             header?: {
                 /** @description Only if it is not what you have read already: its `ETag`. */
@@ -3409,6 +3409,10 @@ export interface operations {
                 completed?: boolean;
                 /** @description Words in title and description, or their beginnings; case and accents do not count. */
                 q?: string;
+                /** @description Completed later than this. */
+                completed_after?: string;
+                /** @description Completed earlier than this. */
+                completed_before?: string;
                 /** @description Made later than this. */
                 created_after?: string;
                 /** @description Made earlier than this. */
@@ -3417,12 +3421,8 @@ export interface operations {
                 updated_after?: string;
                 /** @description Changed earlier than this. */
                 updated_before?: string;
-                /** @description Completed later than this. */
-                completed_after?: string;
-                /** @description Completed earlier than this. */
-                completed_before?: string;
                 /** @description `-` for descending. Open ones come last by `completed_at`. */
-                sort?: "created_at" | "-created_at" | "updated_at" | "-updated_at" | "completed_at" | "-completed_at" | "title" | "-title" | "order" | "-order";
+                sort?: "title" | "-title" | "completed_at" | "-completed_at" | "order" | "-order" | "created_at" | "-created_at" | "updated_at" | "-updated_at";
             };
             header?: {
                 /** @description Only if it is not what you have read already: its `ETag`. */

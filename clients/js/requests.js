@@ -1,7 +1,8 @@
 // What the requests are made of, and when a refusal says that one has been done already.
 
+import { WRITABLE } from "./fields.js";
+
 const NOTHING = { data: undefined };
-const WRITABLE = ["title", "description", "completed", "order"];
 const MEDIA = { csv: "text/csv", json: "application/json", jsonl: "application/x-ndjson" };
 
 export function idOf(task) {

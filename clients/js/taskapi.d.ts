@@ -4,8 +4,10 @@
 import type { components, paths } from "./openapi.js";
 
 type Schemas = components["schemas"];
-type Writable = "title" | "description" | "completed" | "order";
-type Sent<Input> = Pick<Input, Extract<keyof Input, Writable>>;
+/** What a client writes: the members that only the service writes have no type. */
+type Sent<Input> = {
+  [Name in keyof Input as unknown extends Input[Name] ? never : Name]: Input[Name];
+};
 /** Times may be given as a `Date`. */
 type WithDates<Params> = {
   [Name in keyof Params]: Name extends `${string}_after` | `${string}_before`

@@ -18,7 +18,7 @@ from sqlalchemy import ClauseElement
 from uuid_utils import uuid7
 
 from taskapi.batch.schemas import Operation
-from taskapi.batch.sql import SETTABLE, batch
+from taskapi.batch.sql import batch
 from taskapi.db.execute import Actor, Row, execute, transaction
 from taskapi.exceptions import SessionEnded, TaskapiError, ValidationFailed
 from taskapi.tasks import moving, quota, service, sql
@@ -29,6 +29,7 @@ from taskapi.tasks.exceptions import (
     TaskNotFound,
     TaskQuotaExceeded,
 )
+from taskapi.tasks.fields import WRITABLE
 
 Outcome = Row | TaskapiError | None
 """The task after an operation, None where it is gone, or why the operation was refused."""
@@ -187,7 +188,7 @@ def _run_alone(actor: Actor, index: int, operation: Operation) -> Outcome:
 def _as_row(place: int, operation: Operation) -> dict[str, Any]:
     row = {"place": place, "op": operation.op, "id": operation.id, "versions": operation.versions}
     data = service.stored(operation.data)
-    sets = {f"sets_{name}": name in data for name in SETTABLE}
+    sets = {f"sets_{name}": name in data for name in WRITABLE}
     if operation.op == "complete":
         sets["sets_completed"] = True  # To nothing said: the other of what it is.
     return {**row, **sets, **data}

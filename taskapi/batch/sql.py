@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     ARRAY,
@@ -28,18 +28,16 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from taskapi.tasks import sql
+from taskapi.tasks.fields import STORED, WORDS, WRITABLE
 from taskapi.tasks.models import Task, TrashedTask
 
-SETTABLE: Final = ("title", "description", "completed", "order")
 _OPERATION: Final = (
     func.jsonb_to_recordset(bindparam("operations", type_=JSONB(none_as_null=True)))
     .table_valued(
         *(Column("place", Integer), Column("op", Text), Column("id", Uuid(as_uuid=False))),
         Column("versions", ARRAY(BigInteger)),
-        *(Column(f"sets_{name}", Boolean) for name in SETTABLE),
-        *(Column("title", Text), Column("title_words", Text)),
-        *(Column("description", Text), Column("description_words", Text)),
-        *(Column("completed", Boolean), Column("order", Integer)),
+        *(Column(f"sets_{name}", Boolean) for name in WRITABLE),
+        *sql.record_columns(),
     )
     .render_derived("operation", with_types=True)
 )
@@ -70,12 +68,8 @@ def batch(*, perhaps_first: bool, for_good: bool) -> ClauseElement:
     values = {
         "user_id": sql.OWNER,
         "id": said.id,
-        "title": said.title,
-        "title_words": said.title_words,
-        "description": said.description,
-        "description_words": func.coalesce(said.description_words, ""),
+        **sql.record_values(said),
         "completed_at": case((said.completed, change.time)),
-        "order": func.coalesce(said.order, 0),
         "created_at": change.time,
         "updated_at": change.time,
         "version": number,
@@ -101,13 +95,7 @@ def batch(*, perhaps_first: bool, for_good: bool) -> ClauseElement:
             change.number.is_not(None),
         )
         .values(
-            title=case((said.sets_title, said.title), else_=Task.title),
-            title_words=case((said.sets_title, said.title_words), else_=Task.title_words),
-            description=case((said.sets_description, said.description), else_=Task.description),
-            description_words=case(
-                (said.sets_description, said.description_words), else_=Task.description_words
-            ),
-            order=case((said.sets_order, said.order), else_=Task.order),
+            **_set_values(said),
             completed_at=case(
                 (~said.sets_completed, Task.completed_at),
                 (becomes_completed, func.coalesce(Task.completed_at, change.time)),
@@ -128,3 +116,11 @@ def batch(*, perhaps_first: bool, for_good: bool) -> ClauseElement:
     nothing = (cast(null(), column.type).label(column.name) for column in sql.COLUMNS[1:])
     done = union_all(created.select(), changed.select(), select(gone.c.id, *nothing))
     return done.add_cte(*sql.burying(gone, gone.c.number, change.time, for_good=for_good))
+
+
+def _set_values(said: Any) -> dict[str, Any]:
+    """Return a value for each column: the new one where the operation sets its field."""
+    return {
+        column: case((said[f"sets_{name}"], said[column]), else_=Task.__table__.c[column])
+        for column, name in {**{name: name for name in STORED}, **WORDS}.items()
+    }

@@ -25,8 +25,7 @@ from taskapi.http.fields import UUID_TEXT, Boolean, Integer, Text
 from taskapi.http.idempotency import Keyed, takes_key
 from taskapi.tasks import schemas as tasks
 from taskapi.tasks.exceptions import TaskForbidden
-from taskapi.tasks.models import LONGEST_DESCRIPTION
-from taskapi.tasks.schemas import INT32
+from taskapi.tasks.fields import INT32, LONGEST_DESCRIPTION
 from taskapi.transfer import schemas as transfer
 
 _INDEX = "ix_tasks_id"

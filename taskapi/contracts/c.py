@@ -11,7 +11,7 @@ from taskapi.exceptions import FieldError
 from taskapi.http.fields import Boolean, Text
 from taskapi.http.problems import title_of
 from taskapi.tasks import schemas as tasks
-from taskapi.tasks.models import DESCRIPTION_LENGTH, TITLE_LENGTH
+from taskapi.tasks.fields import DESCRIPTION_LENGTH, TITLE_LENGTH
 
 _ERRORS: Final[dict[int, str]] = {
     HTTPStatus.UNPROCESSABLE_ENTITY: "VALIDATION_ERROR",

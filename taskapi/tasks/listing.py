@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any, Final, NamedTuple
 
 from flask import current_app
@@ -37,17 +37,16 @@ from taskapi.auth.models import User
 from taskapi.db.execute import Actor, Row, execute
 from taskapi.exceptions import DatabaseUnavailable, FieldError, ValidationFailed
 from taskapi.tasks.exceptions import SearchTimeout
+from taskapi.tasks.fields import COLUMN_FIELDS, WORDS
 from taskapi.tasks.models import Task
 from taskapi.tasks.sql import COLUMNS, OWNER
 
-# Versions rise as `updated_at` does, and no two are the same.
-_KEYS: Final[dict[str, ColumnElement[Any]]] = {
-    "created_at": Task.__table__.c.created_at,
-    "updated_at": Task.__table__.c.version,
-    "completed_at": Task.__table__.c.completed_at,
-    "title": Task.__table__.c.title_key,
-    "order": Task.__table__.c.order,
+_KEYS: Final = {
+    name: Task.__table__.c[field.sorted_by]
+    for name, field in COLUMN_FIELDS.items()
+    if field.sorted_by
 }
+_HIDDEN_KEYS: Final = {key.name for key in _KEYS.values()} - {column.name for column in COLUMNS}
 SORTS: Final = tuple(sign + name for name in _KEYS for sign in ("", "-"))
 NEWEST_FIRST: Final = "-created_at"
 COUNTERS: Final = (User.change_seq, User.feed_floor)
@@ -58,10 +57,27 @@ def _time(name: str) -> BindParameter[datetime]:
     return bindparam(name, type_=DateTime(timezone=True))
 
 
-_SEARCHED: Final[ColumnElement[str]] = (
-    literal_column("' '") + Task.title_words + " " + Task.description_words
+# A space begins each word, the first as well.
+_SEARCHED: Final[ColumnElement[str]] = reduce(
+    lambda text, name: text + " " + Task.__table__.c[name], WORDS, literal_column("''", Text)
 )
 _AFTER_ID: Final = bindparam("after_id", type_=Task.id.type)
+
+
+def _field_filters() -> dict[str, ColumnElement[bool]]:
+    """Make the conditions of the query parameters that fields declare, by parameter."""
+    filters: dict[str, ColumnElement[bool]] = {}
+    for name, field in COLUMN_FIELDS.items():
+        column = Task.__table__.c[name]
+        base = name.removesuffix("_at")
+        if field.ranges:
+            filters[f"{base}_after"] = column > _time(f"{base}_after")
+            filters[f"{base}_before"] = column < _time(f"{base}_before")
+        if field.value_filter:
+            filters[name] = column == bindparam(name, type_=column.type)
+    return filters
+
+
 _FILTERS: Final[dict[str, ColumnElement[bool]]] = {
     "completed": Task.completed_at.is_not(None),
     "open": Task.completed_at.is_(None),
@@ -69,17 +85,7 @@ _FILTERS: Final[dict[str, ColumnElement[bool]]] = {
     "known": select(User.change_seq).where(User.id == OWNER).scalar_subquery()
     != func.all(bindparam("known", type_=ARRAY(BigInteger))),
     "patterns": _SEARCHED.like(func.all(bindparam("patterns", type_=ARRAY(Text)))),
-    **{
-        f"{name}_{side}": column > _time(f"{name}_{side}")
-        if side == "after"
-        else column < _time(f"{name}_{side}")
-        for name, column in (
-            ("created", Task.created_at),
-            ("updated", Task.updated_at),
-            ("completed", Task.completed_at),
-        )
-        for side in ("after", "before")
-    },
+    **_field_filters(),
 }
 
 
@@ -141,7 +147,7 @@ def list_tasks(
         return Page(rows, None, last_change)
     last = rows[limit - 1]
     name = wanted.sort.removeprefix("-")
-    key = keys[limit - 1] if name == "title" else last[_KEYS[name].name]
+    key = keys[limit - 1] if _KEYS[name].name in _HIDDEN_KEYS else last[_KEYS[name].name]
     return Page(rows[:limit], Place(key, last["id"], last_change), last_change)
 
 
@@ -207,14 +213,14 @@ def _total(filters: frozenset[str]) -> ClauseElement:
 def _page(sort: str, filters: frozenset[str], kind: str) -> ClauseElement:
     name = sort.removeprefix("-")
     descending = sort != name
-    if name == "completed_at":
-        page = _nulls_last(filters, kind, descending=descending)
+    if _KEYS[name].nullable:
+        page = _nulls_last(filters, _KEYS[name], kind, descending=descending)
         first_of_all = [page.c.part]
     else:
         page = _in_order(filters, _KEYS[name], kind, descending=descending).subquery("page")
         first_of_all = []
     keys = [*first_of_all, *(_turned([page.c.sort_key, page.c.id], descending=descending))]
-    hidden = {"part"} if name == "title" else {"part", "sort_key"}
+    hidden = {"part"} if _KEYS[name].name in _HIDDEN_KEYS else {"part", "sort_key"}
     return (
         select(*(column for column in page.c if column.name not in hidden), *COUNTERS)
         .select_from(User)
@@ -242,9 +248,10 @@ def _in_order(
     )
 
 
-def _nulls_last(filters: frozenset[str], kind: str, *, descending: bool) -> Any:
-    """Put what has no such time behind what has one, both by the same index."""
-    key = _KEYS["completed_at"]
+def _nulls_last(
+    filters: frozenset[str], key: ColumnElement[Any], kind: str, *, descending: bool
+) -> Any:
+    """Put tasks without a key behind those that have one, both by the same index."""
     beyond = Task.id < _AFTER_ID if descending else Task.id > _AFTER_ID
     without = (
         select(*COLUMNS, key.label("sort_key"), literal_column("2", Integer).label("part"))

@@ -12,21 +12,15 @@ from sqlalchemy import (
     DateTime,
     ForeignKey,
     Index,
-    Integer,
     String,
     Text,
     Uuid,
-    func,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from taskapi.db.base import USER_ID_LENGTH, Base
-
-TITLE_LENGTH = 500
-DESCRIPTION_LENGTH = 2000
-LONGEST_DESCRIPTION = 10_000
-"""What the column holds: as much as any contract takes."""
+from taskapi.tasks.fields import TaskFields
 
 
 class Owned:
@@ -39,22 +33,8 @@ class Owned:
     version: Mapped[int] = mapped_column(BigInteger)
 
 
-class Content(Owned):
-    """What a task says, and when it was said.
-
-    Whether a task is completed is no column: it has a `completed_at` or it has not.
-    `version` is the number of its last change among the changes of its owner. What ends in
-    `_words` is what `words.folded` makes of the text.
-    """
-
-    title: Mapped[str] = mapped_column(String(TITLE_LENGTH))
-    description: Mapped[str | None] = mapped_column(String(LONGEST_DESCRIPTION))
-    title_words: Mapped[str] = mapped_column(Text, server_default="")
-    description_words: Mapped[str] = mapped_column(Text, server_default="")
-    completed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    order: Mapped[int] = mapped_column(Integer, server_default="0")
-    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
-    updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+class Content(TaskFields, Owned):
+    """What a task says. `version` is the number of its last change among those of its owner."""
 
 
 class Task(Content, Base):

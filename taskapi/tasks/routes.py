@@ -274,11 +274,18 @@ def _answer(task: Row, status: int = 200, headers: Mapping[str, str] = {}) -> Re
 
 
 def _read_wishes(query: dict[str, Any]) -> Wanted:
-    filters = {name: value for name, value in query.items() if name.endswith(("_after", "_before"))}
-    if "completed" in query:
-        filters["completed" if query["completed"] else "open"] = True
-    if "q" in query:
-        filters["patterns"] = query["q"]
+    """Return the filters and the sort of a list; all but what says which page."""
+    filters: dict[str, Any] = {}
+    for name, value in query.items():
+        match name:
+            case "sort" | "limit" | "cursor" | "include":
+                pass
+            case "completed":
+                filters["completed" if value else "open"] = True
+            case "q":
+                filters["patterns"] = value
+            case _:
+                filters[name] = value
     return Wanted(filters, query["sort"])
 
 

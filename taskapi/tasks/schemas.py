@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final
 
 from marshmallow import Schema, fields
 
 from taskapi.auth.schemas import EXAMPLE_TIME, EXAMPLE_USER_ID
 from taskapi.http.fields import Boolean, Choice, Id, Input, Integer, Text, Time
 from taskapi.http.pagination import LARGEST_PAGE
+from taskapi.tasks import models
+from taskapi.tasks.fields import FIELDS, WRITABLE, TaskField
 from taskapi.tasks.listing import NEWEST_FIRST, SORTS
-from taskapi.tasks.models import DESCRIPTION_LENGTH, TITLE_LENGTH
 from taskapi.tasks.words import patterns
 
-SERVER_WRITTEN: tuple[str, ...] = (
-    "id",
-    "user_id",
-    "version",
-    "created_at",
-    "updated_at",
-    "completed_at",
+SERVER_WRITTEN: Final = (
+    *("id", "user_id", "version"),
+    *(name for name, field in FIELDS.items() if not field.accept),
 )
 """Accepted and ignored, so that a client may send back what it has read."""
 
-INT32 = 2**31
 SEARCH_LENGTH = 200
 CURSOR_LENGTH = 2000
 DEFAULT_LIMIT = 50
@@ -35,30 +33,24 @@ EXAMPLE_PATCH = {"title": "Buy oat milk", "description": None}
 EXAMPLE_COMPLETION = {"completed": True, "completed_at": EXAMPLE_TIME}
 
 
-class TaskText(Input):
+def _inputs(names: Iterable[str]) -> dict[str, fields.Field[Any]]:
+    return {name: FIELDS[name].make_input() for name in names}
+
+
+_CONTRACT_A: Final = tuple(name for name in WRITABLE if FIELDS[name].in_contract_a)
+
+
+# mypy knows no class that a function makes.
+class TaskText(Input.from_dict(_inputs(_CONTRACT_A))):  # type: ignore[misc]
     """A task as contract A's clients write it: of their completion they say elsewhere."""
 
-    ignored: tuple[str, ...] = (*SERVER_WRITTEN, "completed", "order")
-
-    title = Text(
-        TITLE_LENGTH, shortest=1, trim=True, required=True, metadata={"example": "Buy milk"}
-    )
-    description = Text(
-        DESCRIPTION_LENGTH,
-        allow_none=True,
-        empty_is_null=True,
-        load_default=None,
-        metadata={"example": "Oat, two of them"},
-    )
+    ignored = (*SERVER_WRITTEN, *(name for name in WRITABLE if name not in _CONTRACT_A))
 
 
-class TaskInput(TaskText):
+class TaskInput(Input.from_dict(_inputs(WRITABLE))):  # type: ignore[misc]
     """A task as a client writes it."""
 
     ignored = SERVER_WRITTEN
-
-    completed = Boolean(metadata={"example": False})
-    order = Integer(-INT32, INT32 - 1, metadata={"example": 0})
 
 
 class Completion(Input):
@@ -125,24 +117,36 @@ def _time(description: str) -> Time:
     return Time(metadata={"description": description, "example": EXAMPLE_TIME})
 
 
-class TaskFilters(Input):
-    completed = Boolean(
-        in_text=True,
-        metadata={"description": "Only completed, or only open ones.", "example": False},
-    )
-    q = Search(
-        metadata={
-            "description": "Words in title and description, or their beginnings; case and "
-            "accents do not count.",
-            "example": "milk oat",
-        }
-    )
-    created_after = _time("Made later than this.")
-    created_before = _time("Made earlier than this.")
-    updated_after = _time("Changed later than this.")
-    updated_before = _time("Changed earlier than this.")
-    completed_after = _time("Completed later than this.")
-    completed_before = _time("Completed earlier than this.")
+def _filters() -> dict[str, fields.Field[Any]]:
+    """Make the query parameters that fields declare."""
+    found: dict[str, fields.Field[Any]] = {}
+    for name, field in FIELDS.items():
+        if field.ranges:
+            base = name.removesuffix("_at")
+            found[f"{base}_after"] = _time(f"{field.ranges} later than this.")
+            found[f"{base}_before"] = _time(f"{field.ranges} earlier than this.")
+        if field.value_filter:
+            found[name] = field.value_filter()
+    return found
+
+
+_COMPLETED: Final = Boolean(
+    in_text=True,
+    metadata={"description": "Only completed, or only open ones.", "example": False},
+)
+_SEARCH: Final = Search(
+    metadata={
+        "description": "Words in title and description, or their beginnings; case and accents do "
+        "not count.",
+        "example": "milk oat",
+    }
+)
+
+
+_FILTERS: Final = {"completed": _COMPLETED, "q": _SEARCH, **_filters()}
+
+
+class TaskFilters(Input.from_dict(_FILTERS)):  # type: ignore[misc]
     sort = Choice(
         SORTS,
         load_default=NEWEST_FIRST,
@@ -165,27 +169,41 @@ class DeletionQuery(Input):
     )
 
 
-class Task(Schema):
-    """A task as the service answers it."""
+_ANSWERS: Final[Mapping[type, type[fields.Field[Any]]]] = {
+    str: fields.String,
+    int: fields.Integer,
+    datetime: fields.DateTime,
+}
 
-    id = fields.UUID(required=True, metadata={"example": EXAMPLE_ID})
-    user_id = fields.String(required=True, metadata={"example": EXAMPLE_USER_ID})
-    title = fields.String(required=True, metadata={"example": "Buy milk"})
-    description = fields.String(
-        required=True, allow_none=True, metadata={"example": "Oat, two of them"}
-    )
-    completed = fields.Boolean(required=True, metadata={"example": False})
-    completed_at = fields.DateTime(required=True, allow_none=True, metadata={"example": None})
-    order = fields.Integer(required=True, metadata={"example": 0})
-    created_at = fields.DateTime(required=True, metadata={"example": EXAMPLE_TIME})
-    updated_at = fields.DateTime(required=True, metadata={"example": EXAMPLE_TIME})
-    version = fields.Integer(
-        required=True,
-        metadata={
-            "description": "The number of the last change, among all changes of the owner.",
-            "example": EXAMPLE_VERSION,
-        },
-    )
+
+def _answer(name: str, field: TaskField) -> fields.Field[Any]:
+    metadata = {"example": field.example}
+    if name == "completed":
+        return fields.Boolean(required=True, metadata=metadata)
+    column = models.Task.__table__.c[name]
+    kind = _ANSWERS[column.type.python_type]
+    return kind(required=True, allow_none=column.nullable or None, metadata=metadata)
+
+
+_VERSION: Final = fields.Integer(
+    required=True,
+    metadata={
+        "description": "The number of the last change, among all changes of the owner.",
+        "example": EXAMPLE_VERSION,
+    },
+)
+
+
+_TASK: Final = {
+    "id": fields.UUID(required=True, metadata={"example": EXAMPLE_ID}),
+    "user_id": fields.String(required=True, metadata={"example": EXAMPLE_USER_ID}),
+    **{name: _answer(name, field) for name, field in FIELDS.items()},
+    "version": _VERSION,
+}
+
+
+class Task(Schema.from_dict(_TASK)):  # type: ignore[misc]
+    """A task as the service answers it."""
 
 
 NEXT_CURSOR = fields.String(

@@ -16,6 +16,7 @@ from taskapi.db.execute import Actor, Row, execute, transaction
 from taskapi.exceptions import SessionEnded
 from taskapi.tasks import quota, sql
 from taskapi.tasks.exceptions import TaskChanged, TaskExists, TaskInTrash, TaskNotFound
+from taskapi.tasks.fields import DEFAULTS, WORDS
 from taskapi.tasks.models import TrashedTask
 from taskapi.tasks.words import folded
 
@@ -40,7 +41,7 @@ def create_task(actor: Actor, fields: dict[str, Any], named: str | None = None) 
     statement = sql.creating(
         perhaps_first=actor.session_id is None, named_by_client=named is not None
     )
-    new = stored({"description": None, "completed": False, "order": 0, **fields})
+    new = stored({**DEFAULTS, **fields})
     values = {
         "owner": actor.user_id,
         "quota": quota.tasks_per_user(),
@@ -126,9 +127,7 @@ def delete_task(
 
 def stored(fields: dict[str, Any]) -> dict[str, Any]:
     """Add to a task's fields what is stored of their words."""
-    words = {
-        f"{name}_words": folded(fields[name]) for name in ("title", "description") if name in fields
-    }
+    words = {column: folded(fields[name]) for column, name in WORDS.items() if name in fields}
     return {**fields, **words}
 
 

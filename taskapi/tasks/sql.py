@@ -21,7 +21,10 @@ from sqlalchemy import (
     BindParameter,
     Boolean,
     ClauseElement,
+    Column,
     ColumnElement,
+    String,
+    Text,
     Update,
     Uuid,
     bindparam,
@@ -36,6 +39,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import Insert, array, insert
 
 from taskapi.auth.models import User
+from taskapi.tasks.fields import COLUMN_FIELDS, DEFAULTS, FIELDS, STORED, WORDS
 from taskapi.tasks.models import Content, Task, Tombstone, TrashedTask
 
 
@@ -47,19 +51,14 @@ class Change(NamedTuple):
 
 
 def shown(kind: Any) -> tuple[Any, ...]:
-    """Name what is shown of a task."""
-    return (
-        *(kind.id, kind.user_id, kind.title, kind.description),
-        *(kind.completed_at.is_not(None).label("completed"), kind.completed_at),
-        *(kind.order, kind.created_at, kind.updated_at, kind.version),
-    )
+    """Name the columns that are answered of a task."""
+    completed = kind.completed_at.is_not(None).label("completed")
+    fields = (completed if name == "completed" else getattr(kind, name) for name in FIELDS)
+    return (kind.id, kind.user_id, *fields, kind.version)
 
 
 COLUMNS = shown(Task)
-KEPT = (
-    *("user_id", "id", "title", "description", "title_words", "description_words"),
-    *("completed_at", "order", "created_at", "updated_at"),
-)
+KEPT = ("user_id", "id", *COLUMN_FIELDS, *WORDS)
 """What of a task is kept in the trash, and comes back from there."""
 
 LEAVING = (
@@ -116,22 +115,40 @@ def _new(name: str) -> BindParameter[Any]:
     return bindparam(f"new_{name}", type_=Task.__table__.c[name].type)
 
 
+def record_columns() -> list[Column[Any]]:
+    """Name what a record of `jsonb_to_recordset` says of a task: fields, and their words."""
+    return [
+        Column("completed", Boolean),
+        *(Column(name, _record_type(Task.__table__.c[name])) for name in (*STORED, *WORDS)),
+    ]
+
+
+def _record_type(column: Any) -> Any:
+    return Text() if isinstance(column.type, String) else column.type
+
+
+def record_values(record: Any) -> dict[str, Any]:
+    """Return the values that a new task takes from a record, `completed_at` aside."""
+    defaults = {**DEFAULTS, **dict.fromkeys(WORDS, "")}
+    return {
+        name: record[name]
+        if defaults.get(name) is None
+        else func.coalesce(record[name], defaults[name])
+        for name in (*STORED, *WORDS)
+    }
+
+
 @cache
 def creating(*, perhaps_first: bool, named_by_client: bool) -> ClauseElement:
     """Make the statement that adds a task; an id that is taken already adds nothing."""
     change = changing(_ONE, perhaps_first=perhaps_first, adding=_ONE)
     values = {
-        Task.id: _new("id"),
-        Task.user_id: OWNER,
-        Task.title: _new("title"),
-        Task.title_words: _new("title_words"),
-        Task.description: _new("description"),
-        Task.description_words: _new("description_words"),
-        Task.completed_at: case((_NEW_COMPLETED, change.time)),
-        Task.order: _new("order"),
-        Task.created_at: change.time,
-        Task.updated_at: change.time,
-        Task.version: change.number,
+        "user_id": OWNER,
+        **{name: _new(name) for name in ("id", *STORED, *WORDS)},
+        "completed_at": case((_NEW_COMPLETED, change.time)),
+        "created_at": change.time,
+        "updated_at": change.time,
+        "version": change.number,
     }
     # From the counter, so that whose account is being deleted at this moment adds nothing.
     row = select(*values.values()).where(change.number.is_not(None))

@@ -15,17 +15,21 @@ from taskapi.db.execute import Row
 from taskapi.exceptions import FieldError, MalformedJSON, ValidationFailed
 from taskapi.http.endpoint import parse_json
 from taskapi.settings import BODY_LIMIT, IMPORT_LIMIT
+from taskapi.tasks.fields import FIELDS, STORED
+from taskapi.tasks.models import Task
 from taskapi.text import INVISIBLE_RANGES
 from taskapi.transfer.service import MOST
 
 TASK_LIMIT: Final = BODY_LIMIT
 """How many bytes a task of a file may have: as many as when it is sent alone."""
 
-COLUMNS: Final = (
-    *("id", "title", "description", "completed", "completed_at"),
-    *("order", "created_at", "updated_at", "version"),
-)
-_TEXTS: Final = ("title", "description")
+COLUMNS: Final = ("id", *FIELDS, "version")
+_TYPES: Final = {
+    "completed": bool,
+    **{name: Task.__table__.c[name].type.python_type for name in STORED},
+}
+"""What a client writes, by name; all else is text that is read as it is."""
+
 _DELIMITERS: Final = ",;\t"
 # What a spreadsheet may run (OWASP, CSV Injection), behind any number of our own marks: at the
 # beginning of a cell, and where one that splits at other delimiters or lines would begin another.
@@ -222,7 +226,7 @@ def _cell(name: str, value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return _UNMARKED.sub(_mark, value) if name in _TEXTS else str(value)
+    return _UNMARKED.sub(_mark, value) if _TYPES.get(name) is str else str(value)
 
 
 def _mark(found: re.Match[str]) -> str:
@@ -236,11 +240,12 @@ def _unmark(found: re.Match[str]) -> str:
 def _task(cells: dict[str, str]) -> dict[str, Any]:
     task: dict[str, Any] = {}
     for name, cell in cells.items():
-        if name in _TEXTS:
+        kind = _TYPES.get(name)
+        if kind is str:
             task[name] = _MARKED.sub(_unmark, cell)
-        elif name == "completed" and cell:
+        elif kind is bool and cell:
             task[name] = {"true": True, "false": False}.get(cell.lower(), cell)
-        elif name == "order" and cell:
+        elif kind is int and cell:
             is_number = re.fullmatch(r"[+-]?[0-9]{1,18}", cell)
             task[name] = int(cell) if is_number else cell
         elif cell:

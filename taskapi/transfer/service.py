@@ -15,12 +15,10 @@ import structlog
 from sqlalchemy import (
     ARRAY,
     BigInteger,
-    Boolean,
     ClauseElement,
     Column,
     DateTime,
     Integer,
-    Text,
     Uuid,
     bindparam,
     case,
@@ -37,6 +35,7 @@ from taskapi.db.execute import Actor, Row, execute, transaction
 from taskapi.exceptions import Busy, ErrorBudget, FieldError, ValidationFailed
 from taskapi.http.endpoint import load
 from taskapi.tasks import quota, sql
+from taskapi.tasks.fields import IMPORTED
 from taskapi.tasks.listing import Wanted, list_tasks, read_rest
 from taskapi.tasks.models import Task, TrashedTask
 from taskapi.tasks.service import stored
@@ -197,10 +196,8 @@ def _adding() -> ClauseElement:
         func.jsonb_to_recordset(bindparam("tasks", type_=JSONB()))
         .table_valued(
             *(Column("place", Integer), Column("id", Uuid(as_uuid=False))),
-            *(Column("title", Text), Column("title_words", Text)),
-            *(Column("description", Text), Column("description_words", Text)),
-            *(Column("completed", Boolean), Column("completed_at", time)),
-            *(Column("order", Integer), Column("created_at", time)),
+            *sql.record_columns(),
+            *(Column(name, time) for name in IMPORTED),
         )
         .render_derived("said", with_types=True)
         .c
@@ -208,12 +205,8 @@ def _adding() -> ClauseElement:
     values = {
         "user_id": sql.OWNER,
         "id": said.id,
-        "title": said.title,
-        "title_words": said.title_words,
-        "description": said.description,
-        "description_words": func.coalesce(said.description_words, ""),
+        **sql.record_values(said),
         "completed_at": case((said.completed, func.coalesce(said.completed_at, change.time))),
-        "order": func.coalesce(said.order, 0),
         "created_at": func.coalesce(said.created_at, change.time),
         "updated_at": change.time,
         "version": change.number - count + said.place,

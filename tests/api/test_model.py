@@ -22,16 +22,18 @@ from hypothesis.stateful import (
 from werkzeug.datastructures import Headers
 from werkzeug.test import EnvironBuilder, TestResponse
 
+from taskapi.tasks.fields import DEFAULTS, WRITABLE
+from taskapi.tasks.listing import SORTS
 from taskapi.tasks.words import folded, words
 from taskapi.text import is_blank
 from tests.support import service
 from tests.support.people import json_of, register
+from tests.support.task_fields import values
 
 AT_LENGTH = (200, 50)  # examples, and steps of each
 LENGTH = AT_LENGTH if os.environ.get("AT_LENGTH") else (60, 30)
-NAMES = ("created_at", "updated_at", "completed_at", "title", "order")
+NAMES = tuple(sort for sort in SORTS if not sort.startswith("-"))
 OPERATIONS = ("create", "update", "complete", "move", "delete")
-OF_THE_CLIENT = ("title", "description", "completed", "order")
 NEW = "chosen by the service"
 """What the model cannot know before the service has said it."""
 
@@ -58,7 +60,10 @@ texts = st.one_of(
     st.sampled_from(["'=1", "\t'", "a,b", '"', "a\r\nb", "x" * 400 + "y", "x" * 400 + "Z"]),
 )
 titles = texts.filter(lambda text: not is_blank(text))
+# Values that are likely to meet where two tasks are compared; those of all other fields are made
+# from their declarations.
 fields: dict[str, st.SearchStrategy[Any]] = {
+    **{name: values(name) for name in WRITABLE},
     "title": titles,
     "description": st.none() | st.just("") | texts,
     "completed": st.booleans(),
@@ -66,7 +71,7 @@ fields: dict[str, st.SearchStrategy[Any]] = {
 }
 changes = st.fixed_dictionaries({}, optional=fields)
 new_tasks = st.fixed_dictionaries(
-    {"title": titles}, optional={name: fields[name] for name in OF_THE_CLIENT[1:]}
+    {"title": titles}, optional={name: fields[name] for name in WRITABLE if name != "title"}
 )
 conditions = st.sampled_from(["none", "right", "stale"])
 completions = st.sampled_from([None, True, False])
@@ -105,7 +110,7 @@ class Model:
             raise Refused(409, "task_in_trash")
         if task_id in self.tasks:
             raise Refused(412, "precondition_failed")
-        task: Task = {"description": None, "completed": False, "order": 0, "completed_at": None}
+        task: Task = {**DEFAULTS, "completed_at": None}
         self._set(task, {**data, "id": task_id or NEW, "created_at": NEW})
         self.tasks[task_id or NEW] = task
         return task
@@ -532,7 +537,7 @@ class Machine(RuleBasedStateMachine):
         trash = {task["id"]: task for task in answer["tasks"]}
         assert {*trash} == {*self.model.trash}
         for task_id, known in self.model.trash.items():
-            for name in (*OF_THE_CLIENT, "created_at", "completed_at"):
+            for name in (*WRITABLE, "created_at", "completed_at"):
                 assert trash[task_id][name] == known[name]
             assert known["version"] in {NEW, trash[task_id]["version"]}
             known["version"] = trash[task_id]["version"]
