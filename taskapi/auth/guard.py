@@ -15,7 +15,8 @@ from taskapi.auth.schemas import UserIdInPath
 from taskapi.db.execute import Actor, execute
 from taskapi.exceptions import NotAuthenticated, SessionEnded, Unavailable
 from taskapi.http import problems
-from taskapi.http.endpoint import load, token_kind_of
+from taskapi.http.endpoint import endpoint_of
+from taskapi.http.payload import load
 
 _USER_ID_IN_PATH = UserIdInPath()
 _REFUSALS = (400, 403, 404, 413, 415, 422)
@@ -41,14 +42,17 @@ def _authenticate(verify: Verify) -> None:
     # A preflight carries no token (Fetch standard), and an unknown URL has nothing to guard.
     if request.endpoint is None or request.method == "OPTIONS":
         return
-    kind = token_kind_of(current_app.view_functions[request.endpoint])
-    if kind is None:
-        return
-    if kind == "optional":
-        with suppress(NotAuthenticated):
+    match endpoint_of(current_app.view_functions[request.endpoint]).access:
+        case "public":
+            return
+        case "optional_token":
+            with suppress(NotAuthenticated):
+                _know_actor(verify, "access")
+            return
+        case "refresh_token":
+            _know_actor(verify, "refresh")
+        case "token":
             _know_actor(verify, "access")
-        return
-    _know_actor(verify, kind)
     named = _user_in_path()
     if named is not None and named != g.actor.user_id:
         raise UserMismatch

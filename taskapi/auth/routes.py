@@ -26,8 +26,8 @@ from taskapi.auth.schemas import (
     User,
 )
 from taskapi.http.app import Section, no_content, parse_id
-from taskapi.http.endpoint import accepts, answers, counted_as, public, takes_refresh_token
-from taskapi.http.idempotency import Keyed, takes_key
+from taskapi.http.idempotency import Keyed
+from taskapi.http.views import endpoint
 
 blueprint = Section("auth", __name__, "Accounts and sessions.", "/auth")
 outside = Section("auth", __name__, "Accounts and sessions.", "/auth")
@@ -37,11 +37,17 @@ _CONFIRMED = ("password_wrong", "too_many_attempts")
 
 
 @blueprint.post("/register")
-@public
-@counted_as("login")
-@accepts(body=Registration(), query=CookieQuery())
-@takes_key
-@answers(201, TokenPair(), headers=["Set-Cookie"], problems=["email_taken"])
+@endpoint(
+    access="public",
+    bucket="login",
+    body=Registration(),
+    query=CookieQuery(),
+    idempotency="by_service",
+    status=201,
+    returns=TokenPair(),
+    headers=("Set-Cookie",),
+    problems=("email_taken",),
+)
 def register(keyed: Keyed, body: dict[str, Any], query: dict[str, Any]) -> Any:
     """Open an account and log in."""
     pair = service.register(_client(), keyed, **body)
@@ -49,15 +55,15 @@ def register(keyed: Keyed, body: dict[str, Any], query: dict[str, Any]) -> Any:
 
 
 @blueprint.post("/login")
-@public
-@counted_as("login")
-@accepts(body=Credentials(), query=CookieQuery())
-@takes_key
-@answers(
-    200,
-    TokenPair(),
-    headers=["Set-Cookie"],
-    problems=["credentials_invalid", "account_disabled", "too_many_attempts"],
+@endpoint(
+    access="public",
+    bucket="login",
+    body=Credentials(),
+    query=CookieQuery(),
+    idempotency="by_service",
+    returns=TokenPair(),
+    headers=("Set-Cookie",),
+    problems=("credentials_invalid", "account_disabled", "too_many_attempts"),
 )
 def log_in(keyed: Keyed, body: dict[str, Any], query: dict[str, Any]) -> Any:
     """Log in."""
@@ -65,15 +71,14 @@ def log_in(keyed: Keyed, body: dict[str, Any], query: dict[str, Any]) -> Any:
 
 
 @blueprint.post("/refresh")
-@takes_refresh_token
-@counted_as("refresh")
-@accepts(query=CookieQuery())
-@takes_key
-@answers(
-    200,
-    TokenPair(),
-    headers=["Set-Cookie"],
-    problems=["refresh_token_reused", "refresh_token_superseded", "origin_not_allowed"],
+@endpoint(
+    access="refresh_token",
+    bucket="refresh",
+    query=CookieQuery(),
+    idempotency="by_service",
+    returns=TokenPair(),
+    headers=("Set-Cookie",),
+    problems=("refresh_token_reused", "refresh_token_superseded", "origin_not_allowed"),
 )
 def refresh(keyed: Keyed, query: dict[str, Any]) -> Any:
     """Exchange the refresh token, sent as bearer token or in the cookie, for a new pair.
@@ -87,9 +92,7 @@ def refresh(keyed: Keyed, query: dict[str, Any]) -> Any:
 
 
 @blueprint.post("/logout")
-@accepts(query=LogoutQuery())
-@takes_key
-@answers(204, headers=["Set-Cookie"])
+@endpoint(query=LogoutQuery(), idempotency="by_service", status=204, headers=("Set-Cookie",))
 def log_out(keyed: Keyed, query: dict[str, Any]) -> Any:
     """End this session; its tokens are refused from the next request on."""
     sessions.log_out(g.actor, keyed, everywhere=query["all"])
@@ -97,15 +100,19 @@ def log_out(keyed: Keyed, query: dict[str, Any]) -> Any:
 
 
 @blueprint.get("/me")
-@answers(200, User())
+@endpoint(returns=User())
 def get_me() -> Any:
     """Show the account that the token belongs to."""
     return service.get_profile(g.actor)
 
 
 @blueprint.patch("/me")
-@accepts(body=ProfileChange())
-@answers(200, User(), example={"name": "Ada Lovelace"}, problems=["email_taken", *_CONFIRMED])
+@endpoint(
+    body=ProfileChange(),
+    returns=User(),
+    problems=("email_taken", *_CONFIRMED),
+    response_example={"name": "Ada Lovelace"},
+)
 def change_me(body: dict[str, Any]) -> Any:
     """Change your name, or with your password your e-mail address."""
     password = body.pop("password", None)
@@ -113,8 +120,7 @@ def change_me(body: dict[str, Any]) -> Any:
 
 
 @blueprint.delete("/me")
-@accepts(body=Confirmation())
-@answers(204, headers=["Set-Cookie"], problems=_CONFIRMED)
+@endpoint(body=Confirmation(), status=204, headers=("Set-Cookie",), problems=_CONFIRMED)
 def delete_me(body: dict[str, Any]) -> Any:
     """Delete your account with all its tasks and sessions, for good."""
     service.delete_account(g.actor, _client(), body["password"])
@@ -122,9 +128,7 @@ def delete_me(body: dict[str, Any]) -> Any:
 
 
 @blueprint.post("/password")
-@accepts(body=PasswordChange())
-@takes_key
-@answers(204, problems=_CONFIRMED)
+@endpoint(body=PasswordChange(), idempotency="by_service", status=204, problems=_CONFIRMED)
 def change_password(keyed: Keyed, body: dict[str, Any]) -> Any:
     """Change your password; every other session of yours ends."""
     service.change_password(g.actor, _client(), keyed, **body)
@@ -132,7 +136,7 @@ def change_password(keyed: Keyed, body: dict[str, Any]) -> Any:
 
 
 @blueprint.get("/sessions")
-@answers(200, SessionList())
+@endpoint(returns=SessionList())
 def list_sessions() -> Any:
     """List all your open sessions, the last used first."""
     found = sessions.list_sessions(g.actor)
@@ -140,7 +144,7 @@ def list_sessions() -> Any:
 
 
 @blueprint.delete("/sessions/<session_id>")
-@answers(204, problems=["session_not_found"])
+@endpoint(status=204, problems=("session_not_found",))
 def end_session(session_id: str) -> Any:
     """End one of your sessions; its tokens are refused from the next request on."""
     sessions.end_session(g.actor, parse_id(session_id, SessionNotFound))
@@ -148,7 +152,7 @@ def end_session(session_id: str) -> Any:
 
 
 @outside.get("/me")
-@answers(200, OutsideUser(), needs_database=False)
+@endpoint(returns=OutsideUser(), needs_database=False)
 def get_claims() -> Any:
     """Show what the token says of you."""
     return {

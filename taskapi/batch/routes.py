@@ -10,10 +10,9 @@ from taskapi.batch.schemas import EXAMPLE_RESULTS, Batch, Operation, Results
 from taskapi.batch.service import Outcome, run_batch
 from taskapi.exceptions import ErrorBudget, TaskapiError, ValidationFailed
 from taskapi.http.app import Section, json_response
-from taskapi.http.endpoint import accepts, answers
-from taskapi.http.idempotency import repeatable
 from taskapi.http.problems import describe
 from taskapi.http.rate_limits import charge
+from taskapi.http.views import endpoint
 from taskapi.settings import BATCH_LIMIT
 
 blueprint = Section("batch", __name__, "Many operations at once.", "/tasks/batch")
@@ -22,14 +21,15 @@ _REFUSALS = ("task_not_found", "precondition_failed", "task_in_trash", "no_room"
 
 
 @blueprint.post("")
-@accepts(body=Batch(), body_limit=BATCH_LIMIT)
-@repeatable
-@answers(
-    207,
-    Results(),
-    example={"results": EXAMPLE_RESULTS},
+@endpoint(
+    body=Batch(),
+    body_limit=BATCH_LIMIT,
+    idempotency="stored_answer",
+    status=207,
+    returns=Results(),
     problems=_REFUSALS,
-    members={code: {"index": 0} for code in _REFUSALS},
+    problem_members={code: {"index": 0} for code in _REFUSALS},
+    response_example={"results": EXAMPLE_RESULTS},
 )
 def run_operations(body: dict[str, Any]) -> Any:
     """Run up to 100 operations on tasks, in their order.

@@ -8,9 +8,10 @@ from typing import Any, Final, NamedTuple
 from marshmallow import Schema, fields
 
 from taskapi.exceptions import ValidationFailed
-from taskapi.http.endpoint import component_name, load
+from taskapi.http.endpoint import component_name
 from taskapi.http.examples import example_of
 from taskapi.http.fields import Boolean, Choice, Coded, Id, Input
+from taskapi.http.payload import load
 from taskapi.tasks.schemas import (
     EXAMPLE_COMPLETION,
     EXAMPLE_ID,

@@ -12,7 +12,7 @@ from taskapi.changes.service import Position, read_changes
 from taskapi.changes.waiting import wait_for_change
 from taskapi.http import cursors
 from taskapi.http.app import Section, json_response
-from taskapi.http.endpoint import accepts, answers
+from taskapi.http.views import endpoint
 
 _COME_AGAIN = "5"  # seconds, where there was no seat to wait on
 
@@ -22,8 +22,9 @@ blueprint = Section(
 
 
 @blueprint.get("")
-@accepts(query=ChangesQuery())
-@answers(200, Changes(), headers=["Retry-After"], problems=["sync_reset"])
+@endpoint(
+    query=ChangesQuery(), returns=Changes(), headers=("Retry-After",), problems=("sync_reset",)
+)
 def get_changes(query: dict[str, Any]) -> Any:
     """List what has changed since your copy was made, in the order of the changes.
 

@@ -17,7 +17,7 @@ from taskapi.auth import administration, service, throttle
 from taskapi.auth.schemas import ImportedAccount, Registration
 from taskapi.cli.database import running_database
 from taskapi.exceptions import ValidationFailed
-from taskapi.http.endpoint import load
+from taskapi.http.payload import load
 
 _BATCH = 500  # accounts in one statement
 _ACCOUNT = ImportedAccount()

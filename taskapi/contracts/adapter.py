@@ -9,7 +9,8 @@ from flask import Flask, Response, request
 from marshmallow import EXCLUDE
 
 from taskapi.contracts.table import Contract, Redeclared
-from taskapi.http.endpoint import redeclare
+from taskapi.http.endpoint import endpoint_of
+from taskapi.http.views import redeclare
 from taskapi.transfer.routes import IMPORTED_TASK
 
 CONTRACT: Final = "taskapi.contract"
@@ -27,7 +28,7 @@ def adapt(app: Flask, contract: Contract) -> None:
     for rule in app.url_map.iter_rules():
         rule.strict_slashes = False  # As the servers of these contracts take paths.
     for endpoint, view in app.view_functions.items():
-        if not endpoint.startswith("tasks_by_user.") and hasattr(view, "answers"):
+        if not endpoint.startswith("tasks_by_user.") and endpoint_of(view).is_documented:
             app.view_functions[endpoint] = _adapted(endpoint, view, contract)
     if contract.imported_task:
         app.extensions[IMPORTED_TASK] = contract.imported_task
@@ -38,18 +39,16 @@ def adapt(app: Flask, contract: Contract) -> None:
 def _adapted(endpoint: str, view: Callable[..., Any], contract: Contract) -> Callable[..., Any]:
     view = contract.replaced_views.get(endpoint, view)
     different = contract.views.get(endpoint, _OTHERS)
-    accepted = {}
-    if query := getattr(view, "accepts", {}).get("query"):
+    declared = endpoint_of(view)
+    changes: dict[str, Any] = {"problems": (*declared.problems, *different.problems)}
+    if declared.query:
         # Unknown parameters are ignored, as the servers of these contracts do.
-        accepted["query"] = type(query)(unknown=EXCLUDE)
+        changes["query"] = type(declared.query)(unknown=EXCLUDE)
     if different.body:
-        accepted["body"] = different.body
-    declared: Any = vars(view)["answers"]
-    answered = {
-        "schema": different.schema or declared["schema"],
-        "problems": (*declared["problems"], *different.problems),
-    }
-    return redeclare(view, accepted=accepted, answered=answered)
+        changes["body"] = different.body
+    if different.schema:
+        changes["returns"] = different.schema
+    return redeclare(view, **changes)
 
 
 def _rename_in_answers(contract: Contract) -> Callable[[Response], Response]:

@@ -20,9 +20,9 @@ from taskapi.db.execute import SYSTEM, execute
 from taskapi.exceptions import SessionEnded, Unavailable
 from taskapi.http import problems
 from taskapi.http.app import json_response
-from taskapi.http.endpoint import accepts, answers, takes_optional_token
 from taskapi.http.fields import UUID_TEXT, Boolean, Integer, Text
-from taskapi.http.idempotency import Keyed, takes_key
+from taskapi.http.idempotency import Keyed
+from taskapi.http.views import endpoint
 from taskapi.tasks import schemas as tasks
 from taskapi.tasks.exceptions import TaskForbidden
 from taskapi.tasks.fields import INT32, LONGEST_DESCRIPTION
@@ -95,10 +95,13 @@ class Message(Schema):
     message = fields.String(required=True, metadata={"example": "You are logged out."})
 
 
-@takes_optional_token
-@accepts(query=auth.LogoutQuery())
-@takes_key
-@answers(200, Message(), headers=["Set-Cookie"])
+@endpoint(
+    access="optional_token",
+    query=auth.LogoutQuery(),
+    idempotency="by_service",
+    returns=Message(),
+    headers=("Set-Cookie",),
+)
 def log_out(keyed: Keyed, query: dict[str, Any]) -> Response:
     """End this session, if a token comes along; its tokens are refused from now on."""
     if "actor" in g:

@@ -16,7 +16,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import BaseConverter
 
 from taskapi.exceptions import NotFound
-from taskapi.http.endpoint import body_limit_of
+from taskapi.http.endpoint import endpoint_of
 from taskapi.http.fields import UUID_TEXT
 from taskapi.http.problems import describe_limit
 from taskapi.settings import BODY_LIMIT, IMPORT_LIMIT, Settings
@@ -157,7 +157,7 @@ def _refuse_oversized() -> None:
         raise LengthRequired
     length = (request.content_length or 0) if "CONTENT_LENGTH" in environ else 0
     if length > BODY_LIMIT:
-        limit = body_limit_of(current_app.view_functions.get(request.endpoint or ""))
+        limit = endpoint_of(current_app.view_functions.get(request.endpoint or "")).body_limit
         if length <= limit:
             request.max_content_length = limit
             return

@@ -21,7 +21,7 @@ from limits.storage import storage_from_string
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from taskapi.db.execute import Actor
-from taskapi.http.endpoint import bucket_of
+from taskapi.http.endpoint import endpoint_of
 from taskapi.http.exceptions import RateLimited
 from taskapi.http.sliding_windows import SlidingWindowStorage
 from taskapi.observability import metrics
@@ -156,7 +156,7 @@ def _admit() -> None:
     method = environ["REQUEST_METHOD"]
     if method == "OPTIONS" or environ["PATH_INFO"] in UNLIMITED:
         return
-    bucket = bucket_of(current_app.view_functions.get(request.endpoint or ""))
+    bucket = endpoint_of(current_app.view_functions.get(request.endpoint or "")).bucket
     bucket = bucket or ("read" if method in ("GET", "HEAD") else "write")
     actor: Actor | None = g.get("actor")
     whose = (

@@ -10,7 +10,7 @@ from flask import Flask, Response, current_app, request, send_from_directory
 from marshmallow import INCLUDE, Schema, fields
 
 from taskapi.http.app import Section
-from taskapi.http.endpoint import answers, public
+from taskapi.http.views import endpoint
 from taskapi.openapi.document import OPENAPI_VERSION, build_document
 from taskapi.settings import VERSION, Settings
 
@@ -51,8 +51,7 @@ class Document(Schema):
 
 
 @blueprint.get("/openapi.json")
-@public
-@answers(200, Document(), needs_database=False)
+@endpoint(access="public", returns=Document(), needs_database=False)
 def get_document() -> Any:
     """Answer the document; it changes only with the release."""
     documents = current_app.extensions
@@ -65,11 +64,10 @@ def get_document() -> Any:
 
 
 @blueprint.get("/docs")
-@public
-@answers(
-    200,
+@endpoint(
+    access="public",
     media={"text/html": _PAGE},
-    headers=["Content-Security-Policy"],
+    headers=("Content-Security-Policy",),
     needs_database=False,
 )
 def show_docs() -> Response:
@@ -79,7 +77,7 @@ def show_docs() -> Response:
 
 
 @blueprint.get("/docs/<filename>")
-@public
+@endpoint(access="public", is_documented=False)
 def get_docs_file(filename: str) -> Response:
     """Answer a file that /docs needs: one of our own, or one of Swagger UI's."""
     is_own = (_OWN_FILES / filename).is_file()

@@ -15,9 +15,8 @@ from werkzeug.routing import Rule
 from taskapi.contracts.adapter import CONTRACT
 from taskapi.contracts.document import rename_members
 from taskapi.http.app import Section
-from taskapi.http.endpoint import component_name, template_of, token_kind_of
+from taskapi.http.endpoint import component_name, endpoint_of, template_of
 from taskapi.http.fields import Input
-from taskapi.http.idempotency import is_repeatable
 from taskapi.http.problems import catalogue, format_of
 from taskapi.openapi.components import (
     DESCRIPTION,
@@ -38,11 +37,11 @@ from taskapi.tasks.schemas import Task
 
 OPENAPI_VERSION: Final = "3.1.0"
 
-_SECURITY: Final[dict[str | None, list[dict[str, list[str]]]]] = {
-    None: [],
-    "optional": [{}, {"access": []}],
-    "access": [{"access": []}],
-    "refresh": [{"refresh": []}, {"refresh_cookie": []}],
+_SECURITY: Final[dict[str, list[dict[str, list[str]]]]] = {
+    "public": [],
+    "optional_token": [{}, {"access": []}],
+    "token": [{"access": []}],
+    "refresh_token": [{"refresh": []}, {"refresh_cookie": []}],
 }
 
 
@@ -69,13 +68,13 @@ def build_document(app: Flask) -> dict[str, Any]:
     _add_components(spec, app)
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: (rule.rule, rule.endpoint)):
         view = app.view_functions[rule.endpoint]
-        if not hasattr(view, "answers"):
+        if not endpoint_of(view).is_documented:
             continue
         path = template_of(rule.rule)
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
             operation = _operation(app, rule, view, plugin.converter)
             spec.path(path=path, operations={method.lower(): operation})
-        _describe_input(spec, getattr(view, "accepts", {}).get("body"))
+        _describe_input(spec, endpoint_of(view).body)
     document = spec.to_dict()
     for schema in document["components"]["schemas"].values():
         for described in schema["properties"].values():
@@ -137,25 +136,25 @@ def _operation(
     app: Flask, rule: Rule, view: Callable[..., Any], converter: OpenAPIConverter
 ) -> dict[str, Any]:
     summary, _, description = (view.__doc__ or "").partition("\n\n")
-    kind = token_kind_of(view) if app.config["AUTH_MODE"] != "path" else None
+    declared = endpoint_of(view)
+    access = declared.access if app.config["AUTH_MODE"] != "path" else "public"
     operation: dict[str, Any] = {
         "operationId": rule.endpoint.replace(".", "_"),
         "tags": [rule.endpoint.partition(".")[0]],
         "summary": summary.strip(),
         "parameters": list(_parameters(rule, view, converter)),
-        "security": _SECURITY[kind],
+        "security": _SECURITY[access],
         "responses": responses_of(app, rule, view),
     }
     if description:
         operation["description"] = " ".join(description.split())
-    accepts = getattr(view, "accepts", {})
-    if accepts.get("body"):
-        media = {"schema": accepts["body"], "example": example_of_request(view)}
+    if declared.body:
+        media = {"schema": declared.body, "example": example_of_request(declared)}
         operation["requestBody"] = {
-            "required": not accepts["body_is_optional"],
+            "required": not declared.body_is_optional,
             "content": {"application/json": media},
         }
-    if upload := accepts.get("upload"):
+    if declared.upload:
         content = {
             # What a file holds is judged one by one, and what is bad is reported.
             name: {
@@ -164,7 +163,7 @@ def _operation(
                 ),
                 "example": example,
             }
-            for name, example in upload.items()
+            for name, example in declared.upload.items()
         }
         operation["requestBody"] = {"required": True, "content": content}
     return operation
@@ -176,15 +175,15 @@ def _parameters(
     """Describe a view's parameters; a name alone is that of a component."""
     for name in sorted(rule.arguments):
         yield name
-    if query := getattr(view, "accepts", {}).get("query"):
-        for parameter in converter.schema2parameters(query, location="query"):
+    declared = endpoint_of(view)
+    if declared.query:
+        for parameter in converter.schema2parameters(declared.query, location="query"):
             _modernise(parameter["schema"])
             yield parameter
-    conditions = view.answers["conditions"]  # type: ignore[attr-defined]
-    for name in conditions:
-        creates = name == "If-None-Match" and "If-Match" in conditions
+    for name in declared.conditions:
+        creates = name == "If-None-Match" and "If-Match" in declared.conditions
         yield "If-None-Match-Any" if creates else name
-    if is_repeatable(view):
+    if declared.idempotency:
         yield "Idempotency-Key"
     yield "X-Request-ID"
 

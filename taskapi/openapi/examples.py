@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from taskapi.auth.schemas import UserIdInPath
 from taskapi.exceptions import ValidationFailed
-from taskapi.http.endpoint import load
+from taskapi.http.endpoint import Endpoint
 from taskapi.http.examples import example_of
 from taskapi.http.fields import Input
-from taskapi.http.idempotency import Headers, is_repeatable
+from taskapi.http.idempotency import Headers
+from taskapi.http.payload import load
 from taskapi.http.problems import ErrorFormat, catalogue, problem_document
 from taskapi.tasks.schemas import Task
 
@@ -19,10 +20,10 @@ UNKNOWN_FIELD: Final = {"colour": "blue"}
 _FULL: Final = {"quota": 1000, "room": 0}
 
 
-def example_of_request(view: Callable[..., Any]) -> Any:
-    """Compose the example of a view's body."""
-    accepts = view.accepts  # type: ignore[attr-defined]
-    return accepts["example"] or example_of(accepts["body"])
+def example_of_request(declared: Endpoint) -> Any:
+    """Compose the example of a body of JSON."""
+    assert declared.body
+    return declared.request_example or example_of(declared.body)
 
 
 def example_of_problem(
@@ -39,17 +40,16 @@ def example_of_problem(
     return error_format.rewrite({**problem, **members})
 
 
-def refusal_of(view: Callable[..., Any], *, names_user: bool) -> dict[str, Any]:
+def refusal_of(declared: Endpoint, *, names_user: bool) -> dict[str, Any]:
     """Return what is said of input that a view refuses: an empty body, or an unknown field."""
-    accepts = getattr(view, "accepts", {"body": None, "query": None})
     bad: list[tuple[Input, Mapping[str, Any], str]] = []
-    if accepts["body"]:
-        bad += [(accepts["body"], {}, ""), (accepts["body"], UNKNOWN_FIELD, "")]
-    if accepts["query"]:
+    if declared.body:
+        bad += [(declared.body, {}, ""), (declared.body, UNKNOWN_FIELD, "")]
+    if declared.query:
         # Where unknown parameters are ignored, none that is known may be empty.
-        bad += [(accepts["query"], UNKNOWN_FIELD, "/query")]
-        bad += [(accepts["query"], dict.fromkeys(accepts["query"].fields, ""), "/query")]
-    if is_repeatable(view):
+        bad += [(declared.query, UNKNOWN_FIELD, "/query")]
+        bad += [(declared.query, dict.fromkeys(declared.query.fields, ""), "/query")]
+    if declared.idempotency:
         bad += [(Headers(), {"Idempotency-Key": ""}, "/header")]
     if names_user:
         bad += [(UserIdInPath(), {"user_id": " "}, "/path")]

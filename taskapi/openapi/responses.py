@@ -11,9 +11,8 @@ from typing import Any
 from flask import Flask
 from werkzeug.routing import Rule
 
-from taskapi.http.endpoint import body_limit_of, token_kind_of
+from taskapi.http.endpoint import Endpoint, endpoint_of
 from taskapi.http.examples import example_of
-from taskapi.http.idempotency import is_repeatable, keeps_refusals
 from taskapi.http.problems import catalogue, describe_limit, describe_media, format_of, title_of
 from taskapi.http.rate_limits import UNLIMITED
 from taskapi.openapi.components import HEADERS_OF_PROBLEMS, UNAVAILABLE_EXAMPLE
@@ -82,52 +81,52 @@ def share_responses(document: dict[str, Any]) -> None:
 
 
 def _successes(rule: Rule, view: Callable[..., Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    declared = view.answers  # type: ignore[attr-defined]
-    repeated = ["Idempotent-Replayed"] if is_repeatable(view) else []
-    headers = _headers(rule, [*declared["headers"], *repeated])
-    success: dict[str, Any] = {"description": declared["description"], "headers": headers}
+    declared = endpoint_of(view)
+    repeated = ["Idempotent-Replayed"] if declared.idempotency else []
+    headers = _headers(rule, [*declared.headers, *repeated])
+    success: dict[str, Any] = {"description": declared.description, "headers": headers}
     content: dict[str, Any] = {}
-    if declared["schema"]:
-        example = declared["example"]
+    if declared.returns:
+        example = declared.response_example
         if not isinstance(example, list):
-            example = example_of(declared["schema"], example)
-        content["application/json"] = {"schema": declared["schema"], "example": example}
-    for name, text in declared["media"].items():
+            example = example_of(declared.returns, example)
+        content["application/json"] = {"schema": declared.returns, "example": example}
+    for name, text in declared.media.items():
         content[name] = {"schema": {"type": "string"}, "example": text}
     if content:
         success["content"] = content
-    yield str(declared["status"]), success
-    conditions = declared["conditions"]
+    yield str(declared.status), success
+    conditions = declared.conditions
     if conditions == ("If-None-Match",):
         yield "304", {"description": "You have it already.", "headers": _headers(rule, ["ETag"])}
     elif "If-None-Match" in conditions:
-        created = _headers(rule, [*declared["headers"], *repeated, "Location"])
+        created = _headers(rule, [*declared.headers, *repeated, "Location"])
         yield "201", {**success, "description": "Created.", "headers": created}
 
 
 def _problems(
     app: Flask, rule: Rule, view: Callable[..., Any]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    declared = view.answers  # type: ignore[attr-defined]
+    declared = endpoint_of(view)
     error_format = format_of(app)
     blueprint = rule.endpoint.partition(".")[0]
     examples: dict[int, dict[str, Any]] = {}
     for code in _codes(app.config["AUTH_MODE"], rule, view):
         usual = catalogue()[code][0]
         status = error_format.status_of(blueprint, code, usual)
-        members = declared["members"].get(code) or _own_members(view, code)
+        members = declared.problem_members.get(code) or _own_members(declared, code)
         if code == "validation_failed":
-            members = refusal_of(view, names_user="user_id" in rule.arguments)
+            members = refusal_of(declared, names_user="user_id" in rule.arguments)
         example: dict[str, Any] = ref("examples", code)
         if members or status != error_format.status_of(None, code, usual):
             example = {"value": example_of_problem(code, error_format, blueprint, members)}
         examples.setdefault(status, {})[code] = example
     for status, some in sorted(examples.items()):
         # What followed from what was there is an answer that is kept.
-        is_kept = keeps_refusals(view) and status in _KEPT
+        is_kept = declared.idempotency == "stored_answer" and status in _KEPT
         yield str(status), _problem(rule, status, some, error_format.media_type, is_kept=is_kept)
-    if declared["unavailable"]:
-        media = {"schema": declared["unavailable"], "example": UNAVAILABLE_EXAMPLE}
+    if declared.unavailable:
+        media = {"schema": declared.unavailable, "example": UNAVAILABLE_EXAMPLE}
         yield (
             "503",
             {
@@ -138,43 +137,41 @@ def _problems(
         )
 
 
-def _own_members(view: Callable[..., Any], code: str) -> Mapping[str, Any]:
+def _own_members(declared: Endpoint, code: str) -> Mapping[str, Any]:
     """Return what a problem says otherwise for the limit and the media types of this view."""
-    limit, upload = body_limit_of(view), getattr(view, "accepts", {}).get("upload")
-    if code == "body_too_large" and limit != BODY_LIMIT:
-        return {"detail": describe_limit(limit)}
-    if code == "unsupported_media_type" and upload:
-        return {"detail": describe_media(upload)}
+    if code == "body_too_large" and declared.body_limit != BODY_LIMIT:
+        return {"detail": describe_limit(declared.body_limit)}
+    if code == "unsupported_media_type" and declared.upload:
+        return {"detail": describe_media(declared.upload)}
     return {}
 
 
 def _codes(mode: str, rule: Rule, view: Callable[..., Any]) -> Iterator[str]:
-    declared = view.answers  # type: ignore[attr-defined]
-    accepts = getattr(view, "accepts", {"body": None, "query": None})
-    yield from declared["problems"]
-    if mode != "path" and token_kind_of(view) in ("access", "refresh"):
+    declared = endpoint_of(view)
+    yield from declared.problems
+    if mode != "path" and declared.access in ("token", "refresh_token"):
         yield from ("token_missing", "token_invalid", "token_expired")
         yield "issuer_unavailable" if mode == "external" else "session_ended"
         if "user_id" in rule.arguments:
             yield "user_mismatch"
-    if accepts["body"] or accepts.get("upload"):
+    if declared.body or declared.upload:
         yield from ("malformed_json", "unsupported_media_type", "content_encoding_unsupported")
-    if "If-Match" in declared["conditions"]:
+    if "If-Match" in declared.conditions:
         yield "precondition_failed"
-    if is_repeatable(view):
+    if declared.idempotency:
         yield from ("idempotency_key_in_use", "idempotency_key_reused")
         yield "too_many_idempotency_keys"
-    if accepts["body"] or accepts["query"] or "user_id" in rule.arguments or is_repeatable(view):
+    if declared.body or declared.query or "user_id" in rule.arguments or declared.idempotency:
         yield "validation_failed"
-    if accepts["query"]:
+    if declared.query:
         yield "uri_too_long"
     yield from ("length_required", "body_too_large")
     if rule.rule not in UNLIMITED:
         yield "rate_limited"
-        if token_kind_of(view) == "access":
+        if declared.access == "token":
             yield "too_many_concurrent_requests"
     yield "internal_error"
-    if declared["needs_database"] and not declared["unavailable"]:
+    if declared.needs_database and not declared.unavailable:
         yield from ("database_unavailable", "database_not_ready", "busy")
 
 

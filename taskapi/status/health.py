@@ -11,7 +11,7 @@ from sqlalchemy import text
 from taskapi.db.execute import SYSTEM, execute
 from taskapi.exceptions import Unavailable
 from taskapi.http.app import Section
-from taskapi.http.endpoint import answers, public
+from taskapi.http.views import endpoint
 from taskapi.settings import VERSION
 
 blueprint = Section("service", __name__, "The service itself.")
@@ -59,8 +59,7 @@ class Index(Schema):
 
 
 @blueprint.get("/")
-@public
-@answers(200, Index(), needs_database=False)
+@endpoint(access="public", returns=Index(), needs_database=False)
 def get_index() -> Any:
     """Show where everything is."""
     app = {"app": "/app/"} if "web" in current_app.blueprints else {}
@@ -74,8 +73,7 @@ def get_index() -> Any:
 
 
 @blueprint.get("/health")
-@public
-@answers(200, Health(), unavailable=Health())
+@endpoint(access="public", returns=Health(), unavailable=Health())
 def get_health() -> Any:
     """Say whether requests for data can be answered."""
     try:
@@ -87,8 +85,7 @@ def get_health() -> Any:
 
 
 @blueprint.get("/health/live")
-@public
-@answers(200, Liveness(), needs_database=False)
+@endpoint(access="public", returns=Liveness(), needs_database=False)
 def get_liveness() -> Any:
     """Say that the process answers, without asking the database."""
     return {"status": "alive"}

@@ -8,7 +8,7 @@ from flask import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from taskapi.http.app import Section
-from taskapi.http.endpoint import answers, public
+from taskapi.http.views import endpoint
 from taskapi.observability import metrics
 
 _EXAMPLE: Final = """\
@@ -21,8 +21,7 @@ blueprint = Section("metrics", __name__, "What Prometheus may know.")
 
 
 @blueprint.get("/metrics")
-@public
-@answers(200, media={"text/plain": _EXAMPLE}, needs_database=False)
+@endpoint(access="public", media={"text/plain": _EXAMPLE}, needs_database=False)
 def get_metrics() -> Response:
     """Answer in Prometheus' text format.
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from flask import Blueprint, Response, redirect, request, send_from_directory
 from werkzeug.exceptions import NotFound
 
-from taskapi.http.endpoint import public
+from taskapi.http.views import endpoint
 
 _CLIENTS: Final = Path(__file__).parents[2] / "clients"
 _SERVED: Final = frozenset({".css", ".html", ".js", ".svg"})
@@ -23,7 +23,7 @@ blueprint = Blueprint("web", __name__)
 
 
 @blueprint.get("/app")
-@public
+@endpoint(access="public", is_documented=False)
 def redirect_to_page() -> Any:
     """Show the page below the slash, from which its links lead on."""
     return redirect("app/", 308)  # Relative, so that it holds below every prefix.
@@ -31,14 +31,14 @@ def redirect_to_page() -> Any:
 
 @blueprint.get("/app/", defaults={"filename": "index.html"})
 @blueprint.get("/app/<path:filename>")
-@public
+@endpoint(access="public", is_documented=False)
 def get_page_file(filename: str) -> Response:
     """Answer a file of the page."""
     return _send_file("web", filename)
 
 
 @blueprint.get("/js/<path:filename>")
-@public
+@endpoint(access="public", is_documented=False)
 def get_client_file(filename: str) -> Response:
     """Answer a file of the JavaScript client."""
     return _send_file("js", filename)

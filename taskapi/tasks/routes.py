@@ -16,7 +16,6 @@ from marshmallow import EXCLUDE
 from taskapi.db.execute import Row
 from taskapi.http import cursors
 from taskapi.http.app import Section, json_response, no_content, parse_id
-from taskapi.http.endpoint import accepts, answers, load
 from taskapi.http.etags import (
     ListTag,
     has_read,
@@ -26,8 +25,9 @@ from taskapi.http.etags import (
     wanted_versions,
     wants_new,
 )
-from taskapi.http.idempotency import repeatable
 from taskapi.http.pagination import BATCH, array_response, list_response, page_of
+from taskapi.http.payload import load
+from taskapi.http.views import endpoint
 from taskapi.tasks import moving, service
 from taskapi.tasks.exceptions import TaskChanged, TaskNotFound
 from taskapi.tasks.listing import Place, Wanted, count_tasks, list_tasks, read_rest
@@ -59,13 +59,12 @@ _NEEDED = TaskText(only=("title",), unknown=EXCLUDE)
 
 
 @blueprint.get("")
-@accepts(query=TaskListQuery())
-@answers(
-    200,
-    TaskList(),
-    headers=["ETag", "Link"],
-    conditions=["If-None-Match"],
-    problems=["search_timeout"],
+@endpoint(
+    query=TaskListQuery(),
+    conditions=("If-None-Match",),
+    returns=TaskList(),
+    headers=("ETag", "Link"),
+    problems=("search_timeout",),
 )
 def get_tasks(query: dict[str, Any]) -> Any:
     """List your tasks: filtered, sorted, all of them or page by page.
@@ -98,13 +97,12 @@ def get_tasks(query: dict[str, Any]) -> Any:
 
 
 @by_user.get("")
-@accepts(query=TaskFilters())
-@answers(
-    200,
-    Task(many=True),
-    headers=["ETag"],
-    conditions=["If-None-Match"],
-    problems=["search_timeout"],
+@endpoint(
+    query=TaskFilters(),
+    conditions=("If-None-Match",),
+    returns=Task(many=True),
+    headers=("ETag",),
+    problems=("search_timeout",),
 )
 def list_all_tasks(query: dict[str, Any]) -> Any:
     """List all tasks of the user as one array, newest first unless asked otherwise."""
@@ -112,18 +110,28 @@ def list_all_tasks(query: dict[str, Any]) -> Any:
 
 
 @blueprint.post("")
-@accepts(body=TaskInput())
-@repeatable
-@answers(201, Task(), headers=["ETag", "Location"], problems=["quota_exceeded"])
+@endpoint(
+    body=TaskInput(),
+    idempotency="stored_answer",
+    status=201,
+    returns=Task(),
+    headers=("ETag", "Location"),
+    problems=("quota_exceeded",),
+)
 def create_task(body: dict[str, Any]) -> Any:
     """Create a task."""
     return _created(service.create_task(g.actor, body))
 
 
 @by_user.post("")
-@accepts(body=TaskText())
-@repeatable
-@answers(201, Task(), headers=["ETag", "Location"], problems=["quota_exceeded"])
+@endpoint(
+    body=TaskText(),
+    idempotency="stored_answer",
+    status=201,
+    returns=Task(),
+    headers=("ETag", "Location"),
+    problems=("quota_exceeded",),
+)
 def create_task_of_user(body: dict[str, Any]) -> Any:
     """Create a task; of its completion another request says."""
     return _created(service.create_task(g.actor, body))
@@ -131,12 +139,8 @@ def create_task_of_user(body: dict[str, Any]) -> Any:
 
 @blueprint.get("/<id:task_id>")
 @by_user.get("/<id:task_id>")
-@answers(
-    200,
-    Task(),
-    headers=["ETag"],
-    conditions=["If-None-Match"],
-    problems=["task_not_found"],
+@endpoint(
+    conditions=("If-None-Match",), returns=Task(), headers=("ETag",), problems=("task_not_found",)
 )
 def get_task(task_id: str) -> Any:
     """Get one task."""
@@ -146,13 +150,12 @@ def get_task(task_id: str) -> Any:
 
 
 @blueprint.put("/<id:task_id>")
-@accepts(body=TaskInput(partial=True))
-@answers(
-    200,
-    Task(),
-    headers=["ETag"],
-    conditions=["If-Match", "If-None-Match"],
-    problems=["task_not_found", "task_in_trash", "quota_exceeded"],
+@endpoint(
+    body=TaskInput(partial=True),
+    conditions=("If-Match", "If-None-Match"),
+    returns=Task(),
+    headers=("ETag",),
+    problems=("task_not_found", "task_in_trash", "quota_exceeded"),
 )
 def replace_task(task_id: str, body: dict[str, Any]) -> Any:
     """Replace the fields that are sent, or create a task under an id of your own.
@@ -164,13 +167,12 @@ def replace_task(task_id: str, body: dict[str, Any]) -> Any:
 
 
 @by_user.put("/<id:task_id>")
-@accepts(body=TaskText())
-@answers(
-    200,
-    Task(),
-    headers=["ETag"],
-    conditions=["If-Match", "If-None-Match"],
-    problems=["task_not_found", "task_in_trash", "quota_exceeded"],
+@endpoint(
+    body=TaskText(),
+    conditions=("If-Match", "If-None-Match"),
+    returns=Task(),
+    headers=("ETag",),
+    problems=("task_not_found", "task_in_trash", "quota_exceeded"),
 )
 def replace_text(task_id: str, body: dict[str, Any]) -> Any:
     """Replace title and description; an absent description becomes null.
@@ -181,14 +183,14 @@ def replace_text(task_id: str, body: dict[str, Any]) -> Any:
 
 
 @blueprint.patch("/<id:task_id>")
-@accepts(body=TaskInput(partial=True), example=EXAMPLE_PATCH)
-@answers(
-    200,
-    Task(),
-    example=EXAMPLE_PATCH,
-    headers=["ETag"],
-    conditions=["If-Match"],
-    problems=["task_not_found"],
+@endpoint(
+    body=TaskInput(partial=True),
+    request_example=EXAMPLE_PATCH,
+    conditions=("If-Match",),
+    returns=Task(),
+    headers=("ETag",),
+    problems=("task_not_found",),
+    response_example=EXAMPLE_PATCH,
 )
 def patch_task(task_id: str, body: dict[str, Any]) -> Any:
     """Change some fields (JSON merge patch, RFC 7396): absent keeps, null clears."""
@@ -197,15 +199,15 @@ def patch_task(task_id: str, body: dict[str, Any]) -> Any:
 
 @blueprint.patch("/<id:task_id>/complete")
 @by_user.patch("/<id:task_id>/complete")
-@accepts(body=Completion(), body_is_optional=True)
-@repeatable
-@answers(
-    200,
-    Task(),
-    example=EXAMPLE_COMPLETION,
-    headers=["ETag"],
-    conditions=["If-Match"],
-    problems=["task_not_found"],
+@endpoint(
+    body=Completion(),
+    body_is_optional=True,
+    idempotency="stored_answer",
+    conditions=("If-Match",),
+    returns=Task(),
+    headers=("ETag",),
+    problems=("task_not_found",),
+    response_example=EXAMPLE_COMPLETION,
 )
 def complete_task(task_id: str, body: dict[str, Any]) -> Any:
     """Complete or reopen a task.
@@ -217,15 +219,14 @@ def complete_task(task_id: str, body: dict[str, Any]) -> Any:
 
 
 @blueprint.post("/<id:task_id>/move")
-@accepts(body=Move())
-@repeatable
-@answers(
-    200,
-    MovedTask(),
-    example={"renumbered": []},
-    headers=["ETag"],
-    conditions=["If-Match"],
-    problems=["task_not_found", "no_room"],
+@endpoint(
+    body=Move(),
+    idempotency="stored_answer",
+    conditions=("If-Match",),
+    returns=MovedTask(),
+    headers=("ETag",),
+    problems=("task_not_found", "no_room"),
+    response_example={"renumbered": []},
 )
 def move_task(task_id: str, body: dict[str, Any]) -> Any:
     """Put a task before or after another one in the list by `sort=order`."""
@@ -240,8 +241,7 @@ def move_task(task_id: str, body: dict[str, Any]) -> Any:
 
 @blueprint.delete("/<id:task_id>")
 @by_user.delete("/<id:task_id>")
-@accepts(query=DeletionQuery())
-@answers(204, conditions=["If-Match"], problems=["task_not_found"])
+@endpoint(query=DeletionQuery(), conditions=("If-Match",), status=204, problems=("task_not_found",))
 def delete_task(task_id: str, query: dict[str, Any]) -> Any:
     """Move a task to the trash, or with `permanent=true` delete it for good."""
     permanent = query["permanent"]

@@ -13,7 +13,7 @@ import orjson
 
 from taskapi.db.execute import Row
 from taskapi.exceptions import FieldError, MalformedJSON, ValidationFailed
-from taskapi.http.endpoint import parse_json
+from taskapi.http.payload import parse_json
 from taskapi.settings import BODY_LIMIT, IMPORT_LIMIT
 from taskapi.tasks.fields import FIELDS, STORED
 from taskapi.tasks.models import Task

@@ -13,9 +13,8 @@ from flask import (
 )
 
 from taskapi.http.app import Section, json_response
-from taskapi.http.endpoint import accepts, answers
 from taskapi.http.examples import example_of
-from taskapi.http.idempotency import repeatable
+from taskapi.http.views import endpoint
 from taskapi.settings import IMPORT_LIMIT
 from taskapi.tasks.schemas import EXAMPLE_ID, Task
 from taskapi.transfer import formats
@@ -45,8 +44,12 @@ _READERS = {
 
 
 @blueprint.get("/export")
-@accepts(query=ExportQuery())
-@answers(200, Task(many=True), media={"text/csv": _EXPORTED_CSV}, headers=["Content-Disposition"])
+@endpoint(
+    query=ExportQuery(),
+    returns=Task(many=True),
+    media={"text/csv": _EXPORTED_CSV},
+    headers=("Content-Disposition",),
+)
 def export(query: dict[str, Any]) -> Any:
     """Send all your tasks as a file, the oldest first.
 
@@ -64,13 +67,14 @@ def export(query: dict[str, Any]) -> Any:
 
 
 @blueprint.post("/import")
-@accepts(query=ImportQuery(), upload=_UPLOAD, body_limit=IMPORT_LIMIT)
-@repeatable
-@answers(
-    200,
-    ImportReport(),
-    example={"rows": [{"row": 1, "status": "created", "id": EXAMPLE_ID}]},
-    problems=["quota_exceeded"],
+@endpoint(
+    body_limit=IMPORT_LIMIT,
+    query=ImportQuery(),
+    upload=_UPLOAD,
+    idempotency="stored_answer",
+    returns=ImportReport(),
+    problems=("quota_exceeded",),
+    response_example={"rows": [{"row": 1, "status": "created", "id": EXAMPLE_ID}]},
 )
 def import_file(query: dict[str, Any], body: bytes, media: str) -> Any:
     """Add up to 10,000 tasks from a file: an array, JSON lines, or CSV with a line of names.

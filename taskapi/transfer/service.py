@@ -33,7 +33,7 @@ from uuid_utils import uuid7
 from taskapi.auth.models import User
 from taskapi.db.execute import Actor, Row, execute, transaction
 from taskapi.exceptions import Busy, ErrorBudget, FieldError, ValidationFailed
-from taskapi.http.endpoint import load
+from taskapi.http.payload import load
 from taskapi.tasks import quota, sql
 from taskapi.tasks.fields import IMPORTED
 from taskapi.tasks.listing import Wanted, list_tasks, read_rest

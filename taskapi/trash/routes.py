@@ -9,10 +9,9 @@ from flask import g
 
 from taskapi.http import cursors
 from taskapi.http.app import Section, json_response, no_content, parse_id
-from taskapi.http.endpoint import accepts, answers
 from taskapi.http.etags import tag
-from taskapi.http.idempotency import repeatable
 from taskapi.http.pagination import BATCH, list_response, page_of
+from taskapi.http.views import endpoint
 from taskapi.tasks.exceptions import TaskNotFound
 from taskapi.tasks.listing import Place
 from taskapi.tasks.schemas import DEFAULT_LIMIT, PageQuery, Task
@@ -25,8 +24,7 @@ _NOT_HERE = {"task_not_found": {"detail": service.NOT_HERE}}
 
 
 @blueprint.get("")
-@accepts(query=PageQuery())
-@answers(200, Trash())
+@endpoint(query=PageQuery(), returns=Trash())
 def list_trash(query: dict[str, Any]) -> Any:
     """List what you deleted, the last first: all of it, or with `limit` page by page."""
     if "limit" not in query and "cursor" not in query:
@@ -43,13 +41,12 @@ def list_trash(query: dict[str, Any]) -> Any:
 
 
 @blueprint.post("/<id:task_id>/restore")
-@repeatable
-@answers(
-    200,
-    Task(),
-    headers=["ETag"],
-    problems=["task_not_found", "task_exists"],
-    members=_NOT_HERE,
+@endpoint(
+    idempotency="stored_answer",
+    returns=Task(),
+    headers=("ETag",),
+    problems=("task_not_found", "task_exists"),
+    problem_members=_NOT_HERE,
 )
 def restore_task(task_id: str) -> Any:
     """Bring a task back, with its id, as a change that other devices learn of."""
@@ -58,7 +55,7 @@ def restore_task(task_id: str) -> Any:
 
 
 @blueprint.delete("/<id:task_id>")
-@answers(204, problems=["task_not_found"], members=_NOT_HERE)
+@endpoint(status=204, problems=("task_not_found",), problem_members=_NOT_HERE)
 def delete_for_good(task_id: str) -> Any:
     """Delete a task for good."""
     service.delete_for_good(g.actor, parse_id(task_id, TaskNotFound))
@@ -66,7 +63,7 @@ def delete_for_good(task_id: str) -> Any:
 
 
 @blueprint.delete("")
-@answers(204)
+@endpoint(status=204)
 def empty_trash() -> Any:
     """Delete all that is in the trash, for good."""
     service.empty_trash(g.actor)

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from taskapi.auth import passwords
-from taskapi.http.idempotency import is_repeatable
+from taskapi.http.endpoint import endpoint_of
 from tests.support.people import PASSWORD, assert_problem, assert_refused_field, bearer
 
 ADA = {"email": "ada@example.com", "password": PASSWORD, "name": "Ada"}
@@ -283,7 +283,7 @@ def test_every_post_takes_a_key(app):
     without = {
         rule.rule
         for rule in app.url_map.iter_rules()
-        if "POST" in rule.methods and not is_repeatable(app.view_functions[rule.endpoint])
+        if "POST" in rule.methods and not endpoint_of(app.view_functions[rule.endpoint]).idempotency
     }
 
     assert without == set()

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from taskapi.http import endpoint
-from taskapi.http.endpoint import parse_json
+from taskapi.http.payload import parse_json
 from taskapi.transfer import formats, service
 from tests.support.people import assert_problem, assert_refused_field, register
 

@@ -145,7 +145,7 @@ def test_errors_of_known_fields_come_first_and_others_in_the_order_of_the_body(a
 def test_every_process_reports_the_same_errors_in_the_same_order():
     # The fingerprint of a batch holds the errors of its operations.
     script = (
-        "from taskapi.http.endpoint import load\n"
+        "from taskapi.http.payload import load\n"
         "from taskapi.tasks.schemas import TaskInput\n"
         "try: load(TaskInput(), dict.fromkeys(map(str, range(30))))\n"
         "except Exception as error: print([one['pointer'] for one in error.members['errors']])\n"

@@ -7,8 +7,8 @@ import pytest
 from flask import abort
 
 from taskapi.auth import service
-from taskapi.http.endpoint import public
 from taskapi.http.problems import catalogue
+from taskapi.http.views import endpoint
 from tests.support.people import assert_problem
 
 JSON = "application/json"
@@ -123,6 +123,8 @@ def test_every_code_has_a_status_and_a_sentence():
 )
 def test_a_status_that_nothing_names_is_called_what_it_is(variant, status, code):
     app = variant()
-    app.add_url_rule("/refused", view_func=public(lambda: abort(status)))
+    app.add_url_rule(
+        "/refused", view_func=endpoint(access="public", is_documented=False)(lambda: abort(status))
+    )
 
     assert_problem(app.test_client().get("/refused"), status, code)

@@ -6,12 +6,11 @@ process ends. Keys are the user's own, and are forgotten after a day.
 
 Where the answer holds tokens it is not stored, but what it can be made from again; and the
 transaction is that of the service, since failed attempts at a password count whatever comes of
-the request (`takes_key`).
+the request (`hand_key`).
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -22,9 +21,10 @@ from flask import Response, current_app, g, request
 
 from taskapi.db.execute import SYSTEM, Actor, Row, System, transaction
 from taskapi.exceptions import NotAuthenticated, QuotaExceeded, Retryable, TaskapiError
-from taskapi.http.endpoint import View, load
+from taskapi.http.endpoint import View
 from taskapi.http.fields import Input, Text
 from taskapi.http.idempotency.store import KEY_LENGTH, claim, store
+from taskapi.http.payload import load
 
 _KEPT_HEADERS: Final = ("Content-Type", "ETag", "Location")
 _REPLAYED: Final = "Idempotent-Replayed"
@@ -55,29 +55,16 @@ class Headers(Input):
 _HEADERS = Headers()
 
 
-def repeatable(view: View) -> View:
-    """Let this view be called again with an Idempotency-Key, for one effect."""
+def store_answer(view: View) -> View:
+    """Wrap a view so that a request with an Idempotency-Key has one effect and one answer."""
 
-    @functools.wraps(view)
     def repeated(**said: Any) -> Any:
         key = _read_key()
         if key is None:
             return view(**said)
         return _answer_once(g.actor, key, _fingerprint(said), lambda: view(**said))
 
-    repeated.is_repeatable = True  # type: ignore[attr-defined]
-    repeated.keeps_refusals = True  # type: ignore[attr-defined]
-    return repeated  # type: ignore[return-value]
-
-
-def is_repeatable(view: Callable[..., Any]) -> bool:
-    """Whether this view takes an Idempotency-Key."""
-    return getattr(view, "is_repeatable", False)
-
-
-def keeps_refusals(view: Callable[..., Any]) -> bool:
-    """Whether this view's refusals are answered again as well."""
-    return getattr(view, "keeps_refusals", False)
+    return repeated
 
 
 class Keyed:
@@ -112,10 +99,9 @@ class Keyed:
             store(acting_as, owner, self._key, self._fingerprint, answer)
 
 
-def takes_key(view: View) -> View:
-    """Hand this view its request's key as `keyed`, for the service to have one effect by."""
+def hand_key(view: View) -> View:
+    """Wrap a view so that it gets the request's key as `keyed`, for its service to keep."""
 
-    @functools.wraps(view)
     def handed(**said: Any) -> Any:
         sent = Keyed(_read_key(), _fingerprint({**said, "session": _session()}))
         response = current_app.make_response(view(keyed=sent, **said))
@@ -123,8 +109,7 @@ def takes_key(view: View) -> View:
             response.headers[_REPLAYED] = "true"
         return response
 
-    handed.is_repeatable = True  # type: ignore[attr-defined]
-    return handed  # type: ignore[return-value]
+    return handed
 
 
 def _read_key() -> str | None:
