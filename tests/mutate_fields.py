@@ -55,13 +55,13 @@ MUTATIONS = (
     ),
     Mutation(
         "in the records of batches and imports",
-        f"{TASKS}/sql.py",
+        f"{TASKS}/records.py",
         "for name in (*STORED, *WORDS)),",
         f"for name in (*{without('STORED')}, *WORDS)),",
     ),
     Mutation(
         "created from records",
-        f"{TASKS}/sql.py",
+        f"{TASKS}/records.py",
         "        for name in (*STORED, *WORDS)\n",
         f"        for name in (*{without('STORED')}, *WORDS)\n",
     ),
@@ -79,12 +79,15 @@ MUTATIONS = (
     ),
     Mutation(
         "sorted by",
-        f"{TASKS}/listing.py",
+        f"{TASKS}/list_statements.py",
         "    if field.sorted_by\n",
         "    if field.sorted_by and name != 'order'\n",
     ),
     Mutation(
-        "filtered by", f"{TASKS}/listing.py", "if field.ranges:", "if field.ranges == 'Made':"
+        "filtered by",
+        f"{TASKS}/list_statements.py",
+        "if field.ranges:",
+        "if field.ranges == 'Made':",
     ),
     Mutation(
         "a query parameter",
@@ -94,13 +97,13 @@ MUTATIONS = (
     ),
     Mutation(
         "exported to CSV",
-        f"{TRANSFER}/formats.py",
+        f"{TRANSFER}/csv_files.py",
         'COLUMNS: Final = ("id", *FIELDS',
         f'COLUMNS: Final = ("id", *{without("FIELDS")}',
     ),
     Mutation(
         "read from CSV",
-        f"{TRANSFER}/formats.py",
+        f"{TRANSFER}/csv_files.py",
         "for name in STORED},",
         f"for name in {without('STORED')}}},",
     ),

@@ -10,7 +10,8 @@ from taskapi.auth import passwords
 from taskapi.auth.addresses import AddressRefused, canonicalise
 from taskapi.auth.models import EMAIL_LENGTH, NAME_LENGTH
 from taskapi.db.base import USER_ID_LENGTH
-from taskapi.http.fields import Boolean, Input, Text
+from taskapi.http.fields import Boolean, Text
+from taskapi.http.inputs import Input
 
 EXAMPLE_USER_ID = "01936b2e-7d10-7a55-8c0e-5f2d9b1e3a68"
 EXAMPLE_TIME = "2026-11-20T08:15:30.123456Z"

@@ -10,7 +10,8 @@ from marshmallow import Schema, fields
 from taskapi.exceptions import ValidationFailed
 from taskapi.http.endpoint import component_name
 from taskapi.http.examples import example_of
-from taskapi.http.fields import Boolean, Choice, Coded, Id, Input
+from taskapi.http.fields import Boolean, Choice, Coded, Id
+from taskapi.http.inputs import Input
 from taskapi.http.payload import load
 from taskapi.tasks.schemas import (
     EXAMPLE_COMPLETION,

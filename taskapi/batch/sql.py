@@ -30,6 +30,7 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 from taskapi.tasks import sql
 from taskapi.tasks.fields import STORED, WORDS, WRITABLE
 from taskapi.tasks.models import Task, TrashedTask
+from taskapi.tasks.records import record_columns, record_values
 
 _OPERATION: Final = (
     func.jsonb_to_recordset(bindparam("operations", type_=JSONB(none_as_null=True)))
@@ -37,7 +38,7 @@ _OPERATION: Final = (
         *(Column("place", Integer), Column("op", Text), Column("id", Uuid(as_uuid=False))),
         Column("versions", ARRAY(BigInteger)),
         *(Column(f"sets_{name}", Boolean) for name in WRITABLE),
-        *sql.record_columns(),
+        *record_columns(),
     )
     .render_derived("operation", with_types=True)
 )
@@ -68,7 +69,7 @@ def batch(*, perhaps_first: bool, for_good: bool) -> ClauseElement:
     values = {
         "user_id": sql.OWNER,
         "id": said.id,
-        **sql.record_values(said),
+        **record_values(said),
         "completed_at": case((said.completed, change.time)),
         "created_at": change.time,
         "updated_at": change.time,

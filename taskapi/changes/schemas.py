@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from marshmallow import Schema, fields
 
-from taskapi.http.fields import Input, Integer, Text
+from taskapi.http.fields import Integer, Text
+from taskapi.http.inputs import Input
 from taskapi.tasks.schemas import CURSOR_LENGTH, EXAMPLE_CURSOR, Task
 
 LONGEST_WAIT = 25  # seconds; proxies give up after 30 or 60

@@ -11,11 +11,10 @@ from collections.abc import Mapping
 
 from flask import Flask
 
-from taskapi.contracts import adapter, b, c
+from taskapi.contracts import a, adapter, b, c
 from taskapi.http import problems
 from taskapi.http.problems import ErrorFormat
 from taskapi.settings import Settings
-from taskapi.tasks.routes import by_user
 
 _CONTRACTS = {"b": b.CONTRACT, "c": c.CONTRACT}
 
@@ -26,7 +25,7 @@ _OF_A: Mapping[str | None, Mapping[str, int]] = {"tasks_by_user": {"malformed_js
 def init_app(app: Flask, settings: Settings) -> None:
     """Apply the contract of the settings to the views that are registered."""
     app.config["CONTRACT"] = settings.contract
-    app.register_blueprint(by_user)  # Contract A's paths are there in each.
+    app.register_blueprint(a.blueprint)  # Contract A's paths are there in each.
     contract = _CONTRACTS.get(settings.contract)
     if contract is None:
         problems.set_format(app, ErrorFormat(statuses=_OF_A))

@@ -16,6 +16,7 @@ from flask import Flask, Response, current_app, g, request
 from werkzeug.wsgi import ClosingIterator
 
 from taskapi.db.execute import Actor
+from taskapi.http.endpoint import endpoint_of
 from taskapi.http.exceptions import TooManyConcurrentRequests
 from taskapi.observability import metrics
 from taskapi.settings import Settings
@@ -84,7 +85,8 @@ def _enter() -> None:
     limits: _Limits = current_app.extensions["taskapi.concurrency"]
     entered = request.environ.setdefault(_ENTERED, [])
     _take(limits.requests, actor.user_id, entered, None)
-    if "q" in request.args:
+    search = endpoint_of(current_app.view_functions.get(request.endpoint or "")).search_parameter
+    if search and search in request.args:
         _take(limits.searches, actor.user_id, entered, _TOO_MANY_SEARCHES)
 
 

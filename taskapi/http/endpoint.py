@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 from marshmallow import Schema
 
-from taskapi.http.fields import Input
+from taskapi.http.inputs import Input
 from taskapi.settings import BODY_LIMIT
 
 View = Callable[..., Any]
@@ -35,6 +35,9 @@ class Endpoint:
 
     bucket: str | None = None
     """The rate limit that counts its requests, apart from other reading and writing."""
+
+    search_parameter: str | None = None
+    """The query parameter that makes a request a search, of which a user runs few at a time."""
 
     body: Input | None = None
     body_is_optional: bool = False

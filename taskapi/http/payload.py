@@ -19,7 +19,8 @@ from taskapi.exceptions import (
     MalformedJSON,
     ValidationFailed,
 )
-from taskapi.http.fields import Fault, Input, field_errors
+from taskapi.http.fields import Fault
+from taskapi.http.inputs import Input, field_errors
 
 MAX_VALUES: Final = 20_000
 """How many values a body may have: ten times what the longest batch can use."""

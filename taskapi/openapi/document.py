@@ -16,17 +16,16 @@ from taskapi.contracts.adapter import CONTRACT
 from taskapi.contracts.document import rename_members
 from taskapi.http.app import Section
 from taskapi.http.endpoint import component_name, endpoint_of, template_of
-from taskapi.http.fields import Input
+from taskapi.http.inputs import Input
 from taskapi.http.problems import catalogue, format_of
 from taskapi.openapi.components import (
     DESCRIPTION,
-    HEADERS,
     INTRODUCTIONS,
-    PARAMETERS,
     problem_schema,
     security_schemes,
 )
 from taskapi.openapi.examples import example_of_problem, example_of_request
+from taskapi.openapi.headers import HEADERS, PARAMETERS
 from taskapi.openapi.responses import (
     response_to_unreadable_requests,
     responses_of,

@@ -9,8 +9,8 @@ from taskapi.auth.schemas import UserIdInPath
 from taskapi.exceptions import ValidationFailed
 from taskapi.http.endpoint import Endpoint
 from taskapi.http.examples import example_of
-from taskapi.http.fields import Input
 from taskapi.http.idempotency import Headers
+from taskapi.http.inputs import Input
 from taskapi.http.payload import load
 from taskapi.http.problems import ErrorFormat, catalogue, problem_document
 from taskapi.tasks.schemas import Task

@@ -15,8 +15,9 @@ from taskapi.http.endpoint import Endpoint, endpoint_of
 from taskapi.http.examples import example_of
 from taskapi.http.problems import catalogue, describe_limit, describe_media, format_of, title_of
 from taskapi.http.rate_limits import UNLIMITED
-from taskapi.openapi.components import HEADERS_OF_PROBLEMS, UNAVAILABLE_EXAMPLE
+from taskapi.openapi.components import UNAVAILABLE_EXAMPLE
 from taskapi.openapi.examples import example_of_problem, refusal_of
+from taskapi.openapi.headers import HEADERS_OF_PROBLEMS
 from taskapi.settings import BODY_LIMIT
 
 OF_ANY_REQUEST = (

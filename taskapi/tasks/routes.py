@@ -25,7 +25,7 @@ from taskapi.http.etags import (
     wanted_versions,
     wants_new,
 )
-from taskapi.http.pagination import BATCH, array_response, list_response, page_of
+from taskapi.http.pagination import BATCH, list_response, page_of
 from taskapi.http.payload import load
 from taskapi.http.views import endpoint
 from taskapi.tasks import moving, service
@@ -40,7 +40,6 @@ from taskapi.tasks.schemas import (
     Move,
     MovedTask,
     Task,
-    TaskFilters,
     TaskInput,
     TaskList,
     TaskListQuery,
@@ -48,12 +47,6 @@ from taskapi.tasks.schemas import (
 )
 
 blueprint = Section("tasks", __name__, "Your tasks.", "/tasks")
-by_user = Section(
-    "tasks_by_user",
-    __name__,
-    "The tasks of the user that the path names.",
-    "/api/<encoded:user_id>/tasks",
-)
 
 _NEEDED = TaskText(only=("title",), unknown=EXCLUDE)
 
@@ -61,6 +54,7 @@ _NEEDED = TaskText(only=("title",), unknown=EXCLUDE)
 @blueprint.get("")
 @endpoint(
     query=TaskListQuery(),
+    search_parameter="q",
     conditions=("If-None-Match",),
     returns=TaskList(),
     headers=("ETag", "Link"),
@@ -74,9 +68,9 @@ def get_tasks(query: dict[str, Any]) -> Any:
     on the last one, and `Link` has the URL. A task that exists from the first page to the
     last, and is not changed meanwhile, is on exactly one of them.
     """
-    wanted = _read_wishes(query)
+    wanted = parse_list_query(query)
     if "limit" not in query and "cursor" not in query:
-        return _list_all(wanted, list_response)
+        return list_all(wanted, list_response)
     limit = query.get("limit", DEFAULT_LIMIT)
     scope = ("tasks", g.actor.user_id, wanted.sort, wanted.filters)
     after = Place(*cursors.read(query["cursor"], "cursor", *scope)) if "cursor" in query else None
@@ -96,19 +90,6 @@ def get_tasks(query: dict[str, Any]) -> Any:
     return json_response(answer, 200, headers)
 
 
-@by_user.get("")
-@endpoint(
-    query=TaskFilters(),
-    conditions=("If-None-Match",),
-    returns=Task(many=True),
-    headers=("ETag",),
-    problems=("search_timeout",),
-)
-def list_all_tasks(query: dict[str, Any]) -> Any:
-    """List all tasks of the user as one array, newest first unless asked otherwise."""
-    return _list_all(_read_wishes(query), array_response)
-
-
 @blueprint.post("")
 @endpoint(
     body=TaskInput(),
@@ -120,25 +101,10 @@ def list_all_tasks(query: dict[str, Any]) -> Any:
 )
 def create_task(body: dict[str, Any]) -> Any:
     """Create a task."""
-    return _created(service.create_task(g.actor, body))
-
-
-@by_user.post("")
-@endpoint(
-    body=TaskText(),
-    idempotency="stored_answer",
-    status=201,
-    returns=Task(),
-    headers=("ETag", "Location"),
-    problems=("quota_exceeded",),
-)
-def create_task_of_user(body: dict[str, Any]) -> Any:
-    """Create a task; of its completion another request says."""
-    return _created(service.create_task(g.actor, body))
+    return created(service.create_task(g.actor, body))
 
 
 @blueprint.get("/<id:task_id>")
-@by_user.get("/<id:task_id>")
 @endpoint(
     conditions=("If-None-Match",), returns=Task(), headers=("ETag",), problems=("task_not_found",)
 )
@@ -163,23 +129,7 @@ def replace_task(task_id: str, body: dict[str, Any]) -> Any:
     Absent keeps, null clears. With `If-None-Match: *` the task is created, if there is none with
     this id; then `title` is required.
     """
-    return _replace(task_id, body)
-
-
-@by_user.put("/<id:task_id>")
-@endpoint(
-    body=TaskText(),
-    conditions=("If-Match", "If-None-Match"),
-    returns=Task(),
-    headers=("ETag",),
-    problems=("task_not_found", "task_in_trash", "quota_exceeded"),
-)
-def replace_text(task_id: str, body: dict[str, Any]) -> Any:
-    """Replace title and description; an absent description becomes null.
-
-    With `If-None-Match: *` the task is created, if there is none with this id.
-    """
-    return _replace(task_id, body)
+    return replace(task_id, body)
 
 
 @blueprint.patch("/<id:task_id>")
@@ -198,7 +148,6 @@ def patch_task(task_id: str, body: dict[str, Any]) -> Any:
 
 
 @blueprint.patch("/<id:task_id>/complete")
-@by_user.patch("/<id:task_id>/complete")
 @endpoint(
     body=Completion(),
     body_is_optional=True,
@@ -240,7 +189,6 @@ def move_task(task_id: str, body: dict[str, Any]) -> Any:
 
 
 @blueprint.delete("/<id:task_id>")
-@by_user.delete("/<id:task_id>")
 @endpoint(query=DeletionQuery(), conditions=("If-Match",), status=204, problems=("task_not_found",))
 def delete_task(task_id: str, query: dict[str, Any]) -> Any:
     """Move a task to the trash, or with `permanent=true` delete it for good."""
@@ -249,17 +197,19 @@ def delete_task(task_id: str, query: dict[str, Any]) -> Any:
     return no_content()
 
 
-def _replace(task_id: str, body: dict[str, Any]) -> Response:
+def replace(task_id: str, body: dict[str, Any]) -> Response:
+    """Change a task, or with `If-None-Match: *` create it."""
     if wants_new() and has_version():
         detail = "If-Match and If-None-Match: * cannot both be met; send one of them."
         raise TaskChanged(detail, current=service.get_task(g.actor, _parse(task_id)))
     if wants_new():
         load(_NEEDED, body)
-        return _created(service.create_task(g.actor, body, _parse(task_id)))
+        return created(service.create_task(g.actor, body, _parse(task_id)))
     return _answer(service.update_task(g.actor, _parse(task_id), body, wanted_versions()))
 
 
-def _created(task: Row) -> Response:
+def created(task: Row) -> Response:
+    """Answer a new task with its Location."""
     path = request.path.rstrip("/")
     path = path if request.method == "POST" else path.rpartition("/")[0]
     return _answer(task, 201, {"Location": f"{request.script_root}{path}/{task['id']}"})
@@ -273,7 +223,7 @@ def _answer(task: Row, status: int = 200, headers: Mapping[str, str] = {}) -> Re
     return json_response(task, status, {"ETag": tag(task["version"]), **headers})
 
 
-def _read_wishes(query: dict[str, Any]) -> Wanted:
+def parse_list_query(query: dict[str, Any]) -> Wanted:
     """Return the filters and the sort of a list; all but what says which page."""
     filters: dict[str, Any] = {}
     for name, value in query.items():
@@ -289,7 +239,8 @@ def _read_wishes(query: dict[str, Any]) -> Wanted:
     return Wanted(filters, query["sort"])
 
 
-def _list_all(wanted: Wanted, respond: Callable[..., Response]) -> Response:
+def list_all(wanted: Wanted, respond: Callable[..., Response]) -> Response:
+    """Answer all tasks that match, streamed in batches."""
     tags = ListTag(g.actor.user_id)
     page = list_tasks(g.actor, wanted, BATCH, None, tags.changes_read())
     headers = {"ETag": tags.as_of(page.last_change)}

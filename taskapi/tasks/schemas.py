@@ -9,11 +9,12 @@ from typing import Any, Final
 from marshmallow import Schema, fields
 
 from taskapi.auth.schemas import EXAMPLE_TIME, EXAMPLE_USER_ID
-from taskapi.http.fields import Boolean, Choice, Id, Input, Integer, Text, Time
+from taskapi.http.fields import Boolean, Choice, Id, Integer, Text, Time
+from taskapi.http.inputs import Input
 from taskapi.http.pagination import LARGEST_PAGE
 from taskapi.tasks import models
 from taskapi.tasks.fields import FIELDS, WRITABLE, TaskField
-from taskapi.tasks.listing import NEWEST_FIRST, SORTS
+from taskapi.tasks.list_statements import NEWEST_FIRST, SORTS
 from taskapi.tasks.words import patterns
 
 SERVER_WRITTEN: Final = (

@@ -21,10 +21,7 @@ from sqlalchemy import (
     BindParameter,
     Boolean,
     ClauseElement,
-    Column,
     ColumnElement,
-    String,
-    Text,
     Update,
     Uuid,
     bindparam,
@@ -39,7 +36,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import Insert, array, insert
 
 from taskapi.auth.models import User
-from taskapi.tasks.fields import COLUMN_FIELDS, DEFAULTS, FIELDS, STORED, WORDS
+from taskapi.tasks.fields import COLUMN_FIELDS, FIELDS, STORED, WORDS
 from taskapi.tasks.models import Content, Task, Tombstone, TrashedTask
 
 
@@ -113,29 +110,6 @@ _ONE = literal_column("1", BigInteger)
 def _new(name: str) -> BindParameter[Any]:
     """Stand for the value that a column is to have."""
     return bindparam(f"new_{name}", type_=Task.__table__.c[name].type)
-
-
-def record_columns() -> list[Column[Any]]:
-    """Name what a record of `jsonb_to_recordset` says of a task: fields, and their words."""
-    return [
-        Column("completed", Boolean),
-        *(Column(name, _record_type(Task.__table__.c[name])) for name in (*STORED, *WORDS)),
-    ]
-
-
-def _record_type(column: Any) -> Any:
-    return Text() if isinstance(column.type, String) else column.type
-
-
-def record_values(record: Any) -> dict[str, Any]:
-    """Return the values that a new task takes from a record, `completed_at` aside."""
-    defaults = {**DEFAULTS, **dict.fromkeys(WORDS, "")}
-    return {
-        name: record[name]
-        if defaults.get(name) is None
-        else func.coalesce(record[name], defaults[name])
-        for name in (*STORED, *WORDS)
-    }
 
 
 @cache

@@ -17,7 +17,7 @@ from taskapi.http.examples import example_of
 from taskapi.http.views import endpoint
 from taskapi.settings import IMPORT_LIMIT
 from taskapi.tasks.schemas import EXAMPLE_ID, Task
-from taskapi.transfer import formats
+from taskapi.transfer import csv_files, json_files
 from taskapi.transfer.schemas import ExportQuery, ImportedTask, ImportQuery, ImportReport
 from taskapi.transfer.service import export_tasks, import_tasks
 
@@ -28,7 +28,7 @@ IMPORTED_TASK = "taskapi.imported_task"
 
 _IMPORTED_TASK = ImportedTask()
 _EXAMPLE_CSV = "id,title,description,completed\r\n" + EXAMPLE_ID + ",Buy milk,Oat,false\r\n"
-_EXPORTED_CSV = b"".join(formats.write_csv([[example_of(Task())]])).decode()
+_EXPORTED_CSV = b"".join(csv_files.write_csv([[example_of(Task())]])).decode()
 _UPLOAD = {
     "application/x-ndjson": f'{{"id": "{EXAMPLE_ID}", "title": "Buy milk"}}\n',
     "application/json": [{"id": EXAMPLE_ID, "title": "Buy milk"}],
@@ -37,9 +37,9 @@ _UPLOAD = {
 
 
 _READERS = {
-    "application/json": formats.read_json,
-    "application/x-ndjson": formats.read_json_lines,
-    "text/csv": formats.read_csv,
+    "application/json": json_files.read_json,
+    "application/x-ndjson": json_files.read_json_lines,
+    "text/csv": csv_files.read_csv,
 }
 
 
@@ -58,7 +58,7 @@ def export(query: dict[str, Any]) -> Any:
     """
     first, others = export_tasks(g.actor)
     is_csv = query["format"] == "csv"
-    write = formats.write_csv if is_csv else formats.write_json
+    write = csv_files.write_csv if is_csv else json_files.write_json
     return Response(
         stream_with_context(write(chain([first], others))),
         content_type="text/csv; charset=utf-8" if is_csv else "application/json",

@@ -7,7 +7,8 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, validates_schema
 
 from taskapi.exceptions import MAX_ERRORS_PER_OBJECT, MAX_ERRORS_PER_REQUEST
-from taskapi.http.fields import Boolean, Choice, Fault, Id, Input, Time
+from taskapi.http.fields import Boolean, Choice, Fault, Id, Time
+from taskapi.http.inputs import Input
 from taskapi.tasks.schemas import EXAMPLE_ID, TaskInput
 
 

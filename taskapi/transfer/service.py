@@ -38,6 +38,7 @@ from taskapi.tasks import quota, sql
 from taskapi.tasks.fields import IMPORTED
 from taskapi.tasks.listing import Wanted, list_tasks, read_rest
 from taskapi.tasks.models import Task, TrashedTask
+from taskapi.tasks.records import record_columns, record_values
 from taskapi.tasks.service import stored
 from taskapi.transfer.schemas import ImportedTask
 
@@ -196,7 +197,7 @@ def _adding() -> ClauseElement:
         func.jsonb_to_recordset(bindparam("tasks", type_=JSONB()))
         .table_valued(
             *(Column("place", Integer), Column("id", Uuid(as_uuid=False))),
-            *sql.record_columns(),
+            *record_columns(),
             *(Column(name, time) for name in IMPORTED),
         )
         .render_derived("said", with_types=True)
@@ -205,7 +206,7 @@ def _adding() -> ClauseElement:
     values = {
         "user_id": sql.OWNER,
         "id": said.id,
-        **sql.record_values(said),
+        **record_values(said),
         "completed_at": case((said.completed, func.coalesce(said.completed_at, change.time))),
         "created_at": func.coalesce(said.created_at, change.time),
         "updated_at": change.time,

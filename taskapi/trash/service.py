@@ -25,7 +25,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from taskapi.auth.models import User
 from taskapi.db.execute import Actor, Row, execute
 from taskapi.tasks.exceptions import TaskExists, TaskNotFound
-from taskapi.tasks.listing import COUNTERS, Place, refuse_outdated
+from taskapi.tasks.list_statements import COUNTERS
+from taskapi.tasks.listing import Place, refuse_outdated
 from taskapi.tasks.models import Task, Tombstone, TrashedTask
 from taskapi.tasks.sql import CHANGE, OWNER, shown
 

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from taskapi.text import INVISIBLE
-from taskapi.transfer import formats, service
+from taskapi.transfer import csv_files, service
 from tests.support.people import assert_problem, assert_refused_field, bearer, outsider
 
 SECRET = "a secret that the issuer and we share"
@@ -189,14 +189,14 @@ def cells_of(file, delimiter):
 @example("x;\x01=1+1")
 @example("x\t'\ufeff=1+1")
 def test_at_no_delimiter_does_a_cell_begin_with_a_formula_and_all_comes_back(text):
-    task = {**dict.fromkeys(formats.COLUMNS), "title": "a", "description": text}
+    task = {**dict.fromkeys(csv_files.COLUMNS), "title": "a", "description": text}
 
-    file = b"".join(formats.write_csv([[task]]))
+    file = b"".join(csv_files.write_csv([[task]]))
 
     for delimiter in ";\t":
         for cell in cells_of(file.decode(), delimiter):
             assert not re.match("[=+\\-@＝]", HIDDEN.sub("", cell, count=1)), (delimiter, cell)
-    [read] = formats.read_csv(file)
+    [read] = csv_files.read_csv(file)
     assert read["description"] == text
 
 

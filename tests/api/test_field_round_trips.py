@@ -12,7 +12,7 @@ import pytest
 
 from taskapi.http.fields import Boolean, Integer
 from taskapi.tasks.fields import DEFAULTS, FIELDS, WRITABLE
-from taskapi.tasks.listing import SORTS
+from taskapi.tasks.list_statements import SORTS
 from tests.support.people import json_of, register
 from tests.support.task_fields import full_task, other_than_default
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskapi.transfer import formats
+from taskapi.transfer import csv_files
 from tests.support.people import assert_problem, assert_refused_field, outsider
 
 SECRET = "a secret that the issuer and we share"
@@ -697,9 +697,9 @@ PIECES = [*"'=+-@;\t\r\n ,ax\"\ufeff\u200b\u3000＝"]
 
 @given(text=st.text(st.sampled_from(PIECES), max_size=30))
 def test_what_csv_marks_an_import_takes_away_again(text):
-    task = {**dict.fromkeys(formats.COLUMNS), "title": "a", "description": text}
+    task = {**dict.fromkeys(csv_files.COLUMNS), "title": "a", "description": text}
 
-    [read] = formats.read_csv(b"".join(formats.write_csv([[task]])))
+    [read] = csv_files.read_csv(b"".join(csv_files.write_csv([[task]])))
 
     assert read["description"] == text
 

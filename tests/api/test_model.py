@@ -23,7 +23,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.test import EnvironBuilder, TestResponse
 
 from taskapi.tasks.fields import DEFAULTS, WRITABLE
-from taskapi.tasks.listing import SORTS
+from taskapi.tasks.list_statements import SORTS
 from taskapi.tasks.words import folded, words
 from taskapi.text import is_blank
 from tests.support import service

@@ -12,7 +12,7 @@ from taskapi.db.base import db
 from taskapi.db.execute import SYSTEM, execute
 from taskapi.db.prepared import PREPARED_FROM
 from taskapi.http import cursors
-from taskapi.tasks.listing import SORTS
+from taskapi.tasks.list_statements import SORTS
 from tests.support.people import register
 from tests.support.service import make_settings
 from tests.support.wire import PREPARATION, tapped

@@ -9,7 +9,7 @@ import pytest
 
 from taskapi.http import endpoint
 from taskapi.http.payload import parse_json
-from taskapi.transfer import formats, service
+from taskapi.transfer import json_files, service
 from tests.support.people import assert_problem, assert_refused_field, register
 
 KIB = 1024
@@ -31,7 +31,7 @@ def parsed(monkeypatch):
         lengths.append(len(data))
         return parse_json(data)
 
-    monkeypatch.setattr(formats, "parse_json", note)
+    monkeypatch.setattr(json_files, "parse_json", note)
     return lengths
 
 

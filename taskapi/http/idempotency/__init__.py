@@ -22,8 +22,9 @@ from flask import Response, current_app, g, request
 from taskapi.db.execute import SYSTEM, Actor, Row, System, transaction
 from taskapi.exceptions import NotAuthenticated, QuotaExceeded, Retryable, TaskapiError
 from taskapi.http.endpoint import View
-from taskapi.http.fields import Input, Text
+from taskapi.http.fields import Text
 from taskapi.http.idempotency.store import KEY_LENGTH, claim, store
+from taskapi.http.inputs import Input
 from taskapi.http.payload import load
 
 _KEPT_HEADERS: Final = ("Content-Type", "ETag", "Location")
