@@ -32,7 +32,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     """
     settings = settings or Settings.from_environment()
     logs.configure(settings.log_format, settings.log_level)
-    app = http.App(__name__, static_folder=None)
+    app = Flask(__name__, static_folder=None)
 
     http.init_app(app, settings)
     db.init_app(app, settings)

@@ -6,10 +6,10 @@ from flask import Flask
 
 from taskapi.http import app as base
 from taskapi.http import concurrency, cors, cursors, memory, problems, rate_limits, request_log
-from taskapi.http.app import App, reserve_names
+from taskapi.http.app import reserve_names
 from taskapi.settings import Settings
 
-__all__ = ["App", "init_app", "limit_requests", "reserve_names"]
+__all__ = ["init_app", "limit_requests", "reserve_names"]
 
 
 def init_app(app: Flask, settings: Settings) -> None:
