@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from taskapi.http import endpoint
+from taskapi.http import payload
 from taskapi.http.payload import parse_json
 from taskapi.transfer import json_files, service
 from tests.support.people import assert_problem, assert_refused_field, register
@@ -246,7 +246,7 @@ def parsed_bodies(monkeypatch):
         lengths.append(len(data))
         return parse_json(data)
 
-    monkeypatch.setattr(endpoint, "parse_json", note)
+    monkeypatch.setattr(payload, "parse_json", note)
     return lengths
 
 

@@ -10,7 +10,7 @@ import pytest
 from marshmallow import ValidationError
 
 from taskapi.exceptions import FieldError, TaskapiError
-from taskapi.http import fields
+from taskapi.http import inputs
 
 PER_OBJECT = 20
 PER_REQUEST = 100
@@ -38,7 +38,7 @@ def noted_errors(monkeypatch):
             super().__init__(*args)
             noted.append(args)
 
-    monkeypatch.setattr(fields, "FieldError", Noted)
+    monkeypatch.setattr(inputs, "FieldError", Noted)
     return noted
 
 
