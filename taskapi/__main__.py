@@ -19,8 +19,8 @@ import structlog
 from taskapi import create_app, devdb
 from taskapi.auth import modes
 from taskapi.db.base import db
-from taskapi.db.connections import explain
-from taskapi.db.execute import prepare
+from taskapi.db.connections import describe_error
+from taskapi.db.execute import ensure_ready
 from taskapi.exceptions import DatabaseNotReady, DatabaseUnavailable
 from taskapi.settings import VERSION, Settings, SettingsError
 
@@ -144,14 +144,14 @@ def prepare_database(settings: Settings, *, to_serve: bool) -> None:
         modes.claim_before_serving(app, may_wait=True)
     with app.app_context():
         try:
-            prepare()
+            ensure_ready()
             if to_serve:
                 for detail in modes.describe_other_users(settings.auth_mode):
                     log.warning("users_of_another_auth_mode", detail=detail)
         except DatabaseNotReady as error:
-            raise CannotStart(explain(error.__cause__ or error)) from error
+            raise CannotStart(describe_error(error.__cause__ or error)) from error
         except DatabaseUnavailable as error:
-            reason = explain(error.__cause__ or error)
+            reason = describe_error(error.__cause__ or error)
             if not to_serve:
                 raise CannotStart(reason) from error
             _tell(

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from taskapi.db import readiness
 from taskapi.db.base import Base
-from taskapi.db.execute import SYSTEM, execute, prepare_anew
+from taskapi.db.execute import SYSTEM, execute, invalidate_readiness
 from taskapi.exceptions import Unavailable
 
 LEASE_SECONDS: Final = 20
@@ -122,7 +122,7 @@ def _renew(app: Flask) -> None:
                 if not execute(_RENEW, values, acting_as=SYSTEM):
                     # It was away for longer than the lease, and another mode has begun. What is
                     # prepared anew says so, and is refused until that mode has ended.
-                    prepare_anew()
+                    invalidate_readiness()
         except (Unavailable, psycopg2.Error) as error:
             # The database is away, or being restored. It is taken again when it is back.
             log.warning("auth_mode_lease_not_renewed", error=type(error).__name__)

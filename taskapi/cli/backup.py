@@ -20,7 +20,7 @@ from sqlalchemy import text
 from taskapi import devdb
 from taskapi.cli.database import running_database
 from taskapi.db.base import db
-from taskapi.db.execute import SYSTEM, execute, prepare
+from taskapi.db.execute import SYSTEM, ensure_ready, execute
 from taskapi.db.incarnations import begin_incarnation
 from taskapi.settings import Settings
 
@@ -92,7 +92,7 @@ def init_app(app: Flask, settings: Settings) -> None:
         A file of an older release is migrated afterwards.
         """
         with running_database():
-            prepare()
+            ensure_ready()
             [row] = execute(text("SELECT count(*) AS users FROM users"), acting_as=SYSTEM)
             if not yes:
                 question = f"This replaces all data of {row['users']} users. Go on?"

@@ -9,7 +9,7 @@ import click
 from flask import Flask, current_app
 
 from taskapi import devdb
-from taskapi.db.connections import explain
+from taskapi.db.connections import describe_error
 from taskapi.exceptions import TaskapiError
 from taskapi.settings import Settings
 
@@ -30,4 +30,4 @@ def running_database() -> Iterator[None]:
         with running:
             yield
     except (devdb.EmbeddedPostgresError, TaskapiError) as error:
-        raise click.ClickException(explain(error.__cause__ or error)) from error
+        raise click.ClickException(describe_error(error.__cause__ or error)) from error

@@ -21,11 +21,11 @@ from taskapi.auth.keys import fetch_keys
 from taskapi.cli.backup import find_program, find_version
 from taskapi.cli.database import running_database
 from taskapi.db.base import db
-from taskapi.db.connections import explain
+from taskapi.db.connections import describe_error
 from taskapi.db.execute import SYSTEM, execute
-from taskapi.db.fitness import is_pooled_by_transaction
-from taskapi.db.incarnations import look
-from taskapi.db.readiness import MIGRATIONS, find_leaks
+from taskapi.db.incarnations import find_latest
+from taskapi.db.readiness import MIGRATIONS, find_isolation_gaps
+from taskapi.db.server_checks import has_transaction_pooler
 from taskapi.exceptions import TaskapiError
 from taskapi.settings import Settings
 
@@ -83,7 +83,9 @@ def examine(settings: Settings) -> Iterator[Finding]:
         try:
             yield from check(settings)
         except TaskapiError as error:
-            yield Finding(check.__name__.strip("_"), False, explain(error.__cause__ or error))
+            yield Finding(
+                check.__name__.strip("_"), False, describe_error(error.__cause__ or error)
+            )
             if check is _database:
                 return
 
@@ -128,7 +130,7 @@ def _migrations(_settings: Settings) -> Iterator[Finding]:
 
 
 def _incarnation(_settings: Settings) -> Iterator[Finding]:
-    latest = look()
+    latest = find_latest()
     since = f"the same since {latest.began_at}"
     if latest.has_moved is None:
         yield Finding("incarnation", None, f"{since}; the server does not tell where it has been.")
@@ -143,9 +145,9 @@ def _incarnation(_settings: Settings) -> Iterator[Finding]:
 
 
 def _isolation(_settings: Settings) -> Iterator[Finding]:
-    leaks = find_leaks(db.engine)
-    if leaks:
-        yield Finding("isolation", False, f"{'; '.join(leaks)}. Run the migrations again.")
+    gaps = find_isolation_gaps(db.engine)
+    if gaps:
+        yield Finding("isolation", False, f"{'; '.join(gaps)}. Run the migrations again.")
     else:
         yield Finding("isolation", True, "row-level security keeps users apart on every table.")
 
@@ -190,7 +192,7 @@ def _connections(settings: Settings) -> Iterator[Finding]:
 
 def _pooler(_settings: Settings) -> Iterator[Finding]:
     # Where it does not fit, the database was not ready.
-    if is_pooled_by_transaction(db.engine):
+    if has_transaction_pooler(db.engine):
         yield Finding("pooler", True, "another server for each transaction, nothing is prepared.")
     else:
         yield Finding("pooler", True, "each connection keeps its server.")

@@ -1,4 +1,4 @@
-"""How statements reach PostgreSQL, and on whose behalf."""
+"""Database access: connections, statements, transactions and server checks."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from taskapi.settings import Settings
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Bind the database; it is migrated and verified before its first use."""
+    """Bind the database to the application; its first use migrates and verifies it."""
     app.config["MIGRATE_ON_START"] = settings.migrate_on_start
     app.config["PREPARE_STATEMENTS"] = settings.prepare_statements
-    execute.init_app(app, settings, prepare=readiness.prepare)
+    execute.init_app(app, settings, migrate_and_verify=readiness.migrate_and_verify)
     migrate.init_app(app, db, directory=str(readiness.MIGRATIONS), compare_server_default=True)

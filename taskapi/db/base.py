@@ -1,4 +1,4 @@
-"""The base of the models, and the extensions that `create_app` binds."""
+"""Define the declarative base of the models and the Flask extensions of the database."""
 
 from typing import Final
 
@@ -8,11 +8,11 @@ from sqlalchemy import MetaData
 from sqlalchemy.orm import DeclarativeBase
 
 USER_ID_LENGTH: Final = 255
-"""How long the ids of users may be: an issuer chooses them."""
+"""Maximum length of a user id in characters; an external issuer chooses the ids."""
 
 
 class Base(DeclarativeBase):
-    """The base of the models; named constraints are what migrations can drop again."""
+    """Declarative base of all models. Constraints are named, so that migrations can drop them."""
 
     metadata = MetaData(
         naming_convention={

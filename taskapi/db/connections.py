@@ -1,4 +1,4 @@
-"""What a connection to PostgreSQL is like: its limits, its types, and whether it is alive."""
+"""Configure connections to PostgreSQL: timeouts, type casters, liveness checks."""
 
 from __future__ import annotations
 
@@ -27,57 +27,59 @@ from taskapi.db.prepared import PreparedStatements
 from taskapi.settings import Settings
 from taskapi.threads import start_thread
 
-_QUOTED: Final = re.compile(
+_QUOTED_VALUE: Final = re.compile(
     r'^(connection to server .*? failed: |(?!connection to server ))(.*?)".*"', re.MULTILINE
 )
-GRACE: Final = 1.0  # seconds beyond the time limit in which the server itself gives up
+WATCHDOG_GRACE_SECONDS: Final = 1.0
+"""Time after `STATEMENT_TIMEOUT` in which the server should cancel the statement itself."""
 
 
 class Cursor(psycopg2.extensions.cursor):
-    """A cursor whose connection knows since when it waits for an answer."""
+    """A cursor that records on its connection when a statement was sent."""
 
     def execute(self, query: Any, values: Any = None) -> None:
-        """Run a statement."""
+        """Send a statement and wait for its result."""
         connection: Any = self.connection
-        connection.waits_since = time.monotonic()
+        connection.waiting_since = time.monotonic()
         try:
             super().execute(query, values)
         finally:
-            connection.waits_since = None
+            connection.waiting_since = None
 
 
 class Connection(psycopg2.extensions.connection):
-    """A connection, and what is known of it.
+    """A connection with its prepared statements and timeouts.
 
-    `prepared` knows what is prepared on it; None where nothing may be. `limits`
-    goes before each statement where another server may be behind the connection each time.
+    `prepared` holds the prepared statements, or None if preparing is disabled. `timeouts` is SQL
+    that precedes each statement if a pooler may switch the server behind the connection.
+    `waiting_since` is the monotonic time at which the current statement was sent.
     """
 
     prepared: PreparedStatements | None = None
-    limits = ""
-    waits_since: float | None = None
+    timeouts = ""
+    waiting_since: float | None = None
 
 
 class Watchdog:
-    """Hangs up on a server that does not even say that the time limit is over.
+    """Shuts down connections whose server does not enforce the statement timeout.
 
-    A frozen machine or a dead network leaves a connection open and silent, and whoever waits
-    for it would wait for minutes. One thread of each process looks, once a second.
+    A frozen machine or a broken network leaves a connection open and silent, and a thread would
+    wait on it for minutes. One thread of each process checks once a second.
     """
 
-    def __init__(self, patience: float) -> None:
-        self._patience = patience
+    def __init__(self, timeout_seconds: float) -> None:
+        self._timeout_seconds = timeout_seconds
         self._connections: WeakSet[Connection] = WeakSet()
         self._lock = threading.Lock()
-        self._watching_in = 0
+        self._thread_pid = 0
 
     def watch(self, connection: Connection) -> None:
-        """Look after a connection as long as there is one."""
+        """Watch a connection for as long as it exists."""
         with self._lock:
             self._connections.add(connection)
-            # A thread does not come along when a process forks.
-            if self._watching_in != os.getpid() and start_thread(self._watch, name="watchdog"):
-                self._watching_in = os.getpid()
+            # A forked process does not inherit the thread.
+            if self._thread_pid != os.getpid() and start_thread(self._watch, name="watchdog"):
+                self._thread_pid = os.getpid()
 
     def _watch(self) -> None:
         while True:
@@ -85,79 +87,85 @@ class Watchdog:
             with self._lock:
                 connections = list(self._connections)
             for connection in connections:
-                since = connection.waits_since
-                if since is not None and time.monotonic() - since > self._patience:
-                    self._hang_up(connection)
+                since = connection.waiting_since
+                if since is not None and time.monotonic() - since > self._timeout_seconds:
+                    self._shut_down(connection)
 
-    def _hang_up(self, connection: Connection) -> None:
+    def _shut_down(self, connection: Connection) -> None:
         with suppress(OSError, psycopg2.Error):
-            line = socket(fileno=os.dup(connection.fileno()))
-            with line:
-                line.shutdown(SHUT_RDWR)
+            duplicate = socket(fileno=os.dup(connection.fileno()))
+            with duplicate:
+                duplicate.shutdown(SHUT_RDWR)
 
 
-_DEFAULTS: Final = {
+_DEFAULT_PARAMETERS: Final = {
     "application_name": "taskapi",
     "connect_timeout": 2,
     "keepalives_idle": 30,
     "tcp_user_timeout": 10_000,
 }
 
-OVERRULED: Final = {
+SESSION_OVERRIDES: Final = {
     "default_transaction_isolation": "read committed",
     "row_security": "on",
     "transform_null_equals": "off",
     "array_nulls": "on",
 }
-"""Settings that statements rely on, whatever the server, the database or the role has."""
+"""Settings that the statements require; they override those of server, database and role."""
 
 
 def connect_args(url: str) -> dict[str, Any]:
-    """Return what is said to libpq beside the URL, which wins but for the encoding."""
-    said = make_url(url).query
-    chosen = {name: value for name, value in _DEFAULTS.items() if name not in said}
-    return {**chosen, "client_encoding": "utf8", "connection_factory": Connection}
+    """Return libpq's connection parameters; those in the URL win, except for the encoding."""
+    query = make_url(url).query
+    defaults = {name: value for name, value in _DEFAULT_PARAMETERS.items() if name not in query}
+    return {**defaults, "client_encoding": "utf8", "connection_factory": Connection}
 
 
-def explain(error: BaseException) -> str:
-    """Return what an error says, for the operator.
+def describe_error(error: BaseException) -> str:
+    """Return the message of an error for the operator, without credentials.
 
-    Of a failed connection nothing is repeated that it quotes but the server's address: whatever
-    was mistyped, a part of the password may stand in the place of the user or the database.
+    Of a connection error, only the server's address is kept of the quoted values. With a mistyped
+    URL, libpq may quote a part of the password as the name of the user or the database.
     """
-    said = str(error).strip()
+    message = str(error).strip()
     is_about_connection = isinstance(error, psycopg2.Error) and error.pgcode is None
-    return _QUOTED.sub(r'\1\2"…"', said) if is_about_connection else said
+    return _QUOTED_VALUE.sub(r'\1\2"…"', message) if is_about_connection else message
 
 
-def set_up(settings: Settings, watchdog: Watchdog, connection: Connection, _record: object) -> None:
-    """Make a new connection ours."""
+def configure_connection(
+    settings: Settings, watchdog: Watchdog, connection: Connection, _record: object
+) -> None:
+    """Set timeouts, session settings and type casters of a new connection.
+
+    Without prepared statements a pooler may switch the server for each transaction. Session
+    settings would be lost, so the timeouts are then sent with every statement.
+    """
     watchdog.watch(connection)
-    limits = (
+    timeouts = (
         f"SET {{}} statement_timeout = {round(settings.statement_timeout * 1000)}; "
         f"SET {{}} lock_timeout = {round(settings.lock_timeout * 1000)}; "
         "SET {} idle_in_transaction_session_timeout = 30000; "
     )
     with connection.cursor(cursor_factory=Cursor) as cursor:
-        cursor.execute("SET timezone = 'UTC'")  # A pooler keeps this one for us.
+        cursor.execute("SET timezone = 'UTC'")  # Poolers preserve this setting.
         if settings.prepare_statements:
             connection.prepared = PreparedStatements()
-            cursor.execute(limits.format(*["SESSION"] * 3))
+            cursor.execute(timeouts.format(*["SESSION"] * 3))
             cursor.execute(
-                "; ".join(f"SET {name} = '{value}'" for name, value in OVERRULED.items())
+                "; ".join(f"SET {name} = '{value}'" for name, value in SESSION_OVERRIDES.items())
             )
-            # A plan that is kept must be one for large tables, however small they are yet.
+            # A cached plan must suit large tables, although the tables may still be small.
             cursor.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
         else:
-            connection.limits = limits.format(*["LOCAL"] * 3)
+            connection.timeouts = timeouts.format(*["LOCAL"] * 3)
     register_type(_UUID, connection)
     register_type(_TIMESTAMPTZ, connection)
 
 
-def replace_if_dead(connection: Connection, _record: object, _proxy: object) -> None:
-    """Let the pool replace a connection whose server has hung up."""
-    # A server that hung up has left its last word, or the end of the stream, to be read;
-    # a living one is silent between statements. Asking the socket costs no round trip.
+def raise_if_disconnected(connection: Connection, _record: object, _proxy: object) -> None:
+    """Raise `DisconnectionError` if the server has closed the connection; the pool replaces it."""
+    # A closed connection has a last message or an end of file to read, an open one is silent
+    # between statements. Polling the socket costs no round trip.
     poller = select.poll()
     try:
         poller.register(connection.fileno(), select.POLLIN)
@@ -167,11 +175,11 @@ def replace_if_dead(connection: Connection, _record: object, _proxy: object) -> 
         raise DisconnectionError
 
 
-def discard_unless_idle(connection: Connection | None, record: ConnectionPoolEntry) -> None:
-    """Let the pool replace a connection that comes back in the middle of a transaction.
+def invalidate_unless_idle(connection: Connection | None, record: ConnectionPoolEntry) -> None:
+    """Invalidate a connection that is returned to the pool inside a transaction.
 
-    Its rollback was cancelled, or something began one by itself; the next statement would be
-    refused, or be part of it. libpq knows the status without a round trip.
+    Its rollback was cancelled, or a statement began a transaction of its own. The next statement
+    would fail or become part of it. libpq knows the status without a round trip.
     """
     if connection is None or connection.closed:
         return
@@ -179,16 +187,16 @@ def discard_unless_idle(connection: Connection | None, record: ConnectionPoolEnt
         record.invalidate()
 
 
-def _to_rfc3339(text: Any, _cursor: object) -> str | None:
-    # 2026-11-20 09:30:00.25+00, in the time zone of our connections, which is UTC.
+def _format_rfc3339(text: Any, _cursor: object) -> str | None:
+    # PostgreSQL sends 2026-11-20 09:30:00.25+00: the connection has the time zone UTC.
     if text is None:
         return None
     if len(text) == 29 and text[10] == " ":
-        # With all six digits of the microseconds, as nine of ten have them.
+        # Nine of ten times have all six digits of the microseconds.
         return f"{text[:10]}T{text[11:26]}Z"
     seconds, _, fraction = text.removesuffix("+00").partition(".")
     return f"{seconds[:10]}T{seconds[11:]}.{fraction:0<6}Z"
 
 
 _UUID: Final = new_type((2950,), "UUID", UNICODE)
-_TIMESTAMPTZ: Final = new_type((1184,), "TIMESTAMPTZ", _to_rfc3339)
+_TIMESTAMPTZ: Final = new_type((1184,), "TIMESTAMPTZ", _format_rfc3339)

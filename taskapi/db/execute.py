@@ -1,13 +1,13 @@
-"""How a statement reaches PostgreSQL, and on whose behalf.
+"""Execute statements and transactions on behalf of an actor, each in one round trip.
 
-A statement for a user travels in one message with the check of the session, the switch to
-the role that row-level security binds, and the user's id; PostgreSQL runs the message as
-one transaction. One round trip does what BEGIN, SET, the statement and COMMIT need four
-for, and who asked is forgotten when it ends.
+A statement for a user is sent in one message with the check of its session, the switch to the
+role that row-level security binds, and the user id. PostgreSQL runs the message as one
+transaction. One round trip replaces the four of BEGIN, SET, the statement and COMMIT, and role
+and user id are reset when the transaction ends.
 
-SQLAlchemy words the statements and keeps the connections, psycopg2 sends the words. What
-SQLAlchemy would do around a statement and its result takes several times as long as
-PostgreSQL needs to answer.
+SQLAlchemy compiles the statements and pools the connections, psycopg2 sends the compiled text.
+SQLAlchemy's own execution and result processing take several times as long as PostgreSQL needs
+to answer.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from taskapi.db.base import db
 from taskapi.db.connections import (
-    GRACE,
+    WATCHDOG_GRACE_SECONDS,
     Cursor,
     Watchdog,
+    configure_connection,
     connect_args,
-    discard_unless_idle,
-    explain,
-    replace_if_dead,
-    set_up,
+    describe_error,
+    invalidate_unless_idle,
+    raise_if_disconnected,
 )
-from taskapi.db.prepared import Statement, worded
+from taskapi.db.prepared import Statement, compile_cached
 from taskapi.exceptions import (
     Busy,
     DatabaseNotReady,
@@ -49,36 +49,39 @@ from taskapi.exceptions import (
 from taskapi.observability.metrics import connections_in_use, database_errors, pool_waits
 from taskapi.settings import Settings
 
-ROLE: Final = "taskapi_user"
-"""The role that statements for users run as; it owns nothing and bypasses nothing."""
+USER_ROLE: Final = "taskapi_user"
+"""The database role of statements for users; it owns no table and row-level security binds it."""
 
-SESSION_ENDED: Final = "TA401"
-"""The SQLSTATE that the function `taskapi_check_session` raises."""
+SESSION_ENDED_SQLSTATE: Final = "TA401"
+"""The SQLSTATE that the database function `taskapi_check_session` raises."""
 
 _CHECK_SESSION: Final = "SELECT taskapi_check_session(%(acting_session_id)s, %(acting_user_id)s); "
-_ACT_AS_USER: Final = f"SET LOCAL ROLE {ROLE}; SET LOCAL taskapi.user_id = %(acting_user_id)s; "
+_ACT_AS_USER: Final = (
+    f"SET LOCAL ROLE {USER_ROLE}; SET LOCAL taskapi.user_id = %(acting_user_id)s; "
+)
 
-# The SQLSTATEs (and classes of them) that tell of the server's state, not of the statement:
-# connection, resources, shutdown, system, then a standby, a lock or the time limit.
-_OUTAGES: Final = (
+# SQLSTATEs and classes of SQLSTATEs about the server and not the statement: connection,
+# resources, shutdown, system; read-only standby, lock timeout, statement timeout, conflicts.
+_UNAVAILABLE_SQLSTATES: Final = (
     *("08", "53", "57P", "58"),
     *("25006", "55P03", "57014", "40001", "40P01"),
 )
 
-_NOT_PREPARED: Final = "26000"
+_INVALID_STATEMENT_NAME: Final = "26000"
 
-# What was prepared is gone, or has been overtaken by a migration: a new connection mends it.
-_STALE: Final = (_NOT_PREPARED, "0A000")
+# A prepared statement is lost, or a migration has changed its result type (0A000). A new
+# connection fixes both.
+_STALE_STATEMENT_SQLSTATES: Final = (_INVALID_STATEMENT_NAME, "0A000")
 
-_WHILE: Final = 0.5  # seconds
+_POOL_STUCK_AFTER_SECONDS: Final = 0.5
 
 log = structlog.get_logger()
 
 
 class Actor(NamedTuple):
-    """The user on whose behalf a statement runs, and the session that says so.
+    """The user on whose behalf a statement runs, with the session in `AUTH_MODE=local`.
 
-    There is no session where somebody else says who asks: an issuer outside, a gateway.
+    `session_id` is None if an external issuer or a gateway authenticates the user.
     """
 
     user_id: str
@@ -86,62 +89,74 @@ class Actor(NamedTuple):
 
 
 class System:
-    """Not a user but the service itself: log-in look-ups, migrations, maintenance."""
+    """The service itself as the actor: login queries, migrations, maintenance."""
 
 
 SYSTEM: Final = System()
 
 Row = dict[str, Any]
-"""A row as JSON has it: ids are text, and times are RFC 3339 in UTC with microseconds."""
+"""A row in its JSON form: ids are text, times are RFC 3339 in UTC with microseconds."""
 
 
 class _Transaction(NamedTuple):
-    """What has begun on a connection, and on whose behalf."""
+    """The current transaction: the cursor of its connection, and its actor."""
 
     cursor: Any
     acting_as: Actor | System
 
 
-has_waited: Final[ContextVar[bool]] = ContextVar("has_waited", default=False)
-"""Whether whoever asks has waited for so long already that they wait for no stuck database."""
+class _Preamble(NamedTuple):
+    """SQL that precedes a statement in its message, with its bind parameters."""
+
+    sql: str
+    parameters: Mapping[str, Any]
+
+
+_NO_PREAMBLE: Final = _Preamble("", {})
+
+fail_fast: Final[ContextVar[bool]] = ContextVar("fail_fast", default=False)
+"""Set for overdue requests: fail fast instead of waiting for an exhausted pool."""
 
 _transaction: ContextVar[_Transaction | None] = ContextVar("transaction", default=None)
 
 
-def init_app(app: Flask, settings: Settings, prepare: Callable[[Engine], None]) -> None:
-    """Bind the engine; `prepare` makes the database fit to serve before its first use."""
+def init_app(app: Flask, settings: Settings, migrate_and_verify: Callable[[Engine], None]) -> None:
+    """Create the engine and its pool; the first use of the database calls `migrate_and_verify`."""
     app.config["SQLALCHEMY_DATABASE_URI"] = settings.database_url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {
         "isolation_level": "AUTOCOMMIT",
         "pool_size": settings.threads,
         "max_overflow": 0,
         "pool_timeout": settings.pool_timeout,
-        "pool_reset_on_return": None,  # What is not idle is discarded.
+        "pool_reset_on_return": None,  # `invalidate_unless_idle` does it.
         "connect_args": connect_args(settings.database_url),
     }
     db.init_app(app)
     with app.app_context():
         engine = db.engine
-    app.extensions["taskapi.database"] = _Gate(engine, prepare, settings.pool_timeout)
-    watchdog = Watchdog(settings.statement_timeout + GRACE)
-    event.listen(engine, "connect", partial(set_up, settings, watchdog))
-    event.listen(engine, "checkout", replace_if_dead)
-    event.listen(engine, "checkin", discard_unless_idle)
-    event.listen(engine, "before_cursor_execute", _refuse_unless_system)
-    event.listen(engine, "handle_error", _translate_what_is_wrapped)
+    app.extensions["taskapi.database"] = _ReadinessGate(
+        engine, migrate_and_verify, settings.pool_timeout
+    )
+    watchdog = Watchdog(settings.statement_timeout + WATCHDOG_GRACE_SECONDS)
+    event.listen(engine, "connect", partial(configure_connection, settings, watchdog))
+    event.listen(engine, "checkout", raise_if_disconnected)
+    event.listen(engine, "checkin", invalidate_unless_idle)
+    event.listen(engine, "before_cursor_execute", _require_system_actor)
+    event.listen(engine, "handle_error", _translate_sqlalchemy_error)
 
 
-def prepare() -> None:
-    """Make the database fit to serve, as its first use would.
+def ensure_ready() -> None:
+    """Migrate and verify the database unless this process has done so.
 
-    Raises `DatabaseUnavailable` where it is away, `DatabaseNotReady` where it cannot serve.
+    Raises `DatabaseUnavailable` if the database cannot be reached, `DatabaseNotReady` if it is not
+    fit to serve.
     """
-    _gate().enter()
+    _gate().ensure_ready()
 
 
-def prepare_anew() -> None:
-    """Prepare the database again before its next use, since something about it has changed."""
-    _gate().close()
+def invalidate_readiness() -> None:
+    """Migrate and verify the database again before its next use."""
+    _gate().invalidate()
 
 
 def execute(
@@ -151,41 +166,45 @@ def execute(
     acting_as: Actor | System,
     time_limit: float | None = None,
 ) -> list[Row]:
-    """Run one statement and return its rows; outside of a `transaction` it is one by itself.
+    """Execute one statement and return its rows.
 
-    `time_limit` are the seconds that it may run, where these are fewer than usual; a statement
-    within a `transaction` has none of its own.
+    Outside a `transaction` the statement is a transaction of its own. `time_limit` is its
+    statement timeout in seconds if it is shorter than `STATEMENT_TIMEOUT`; within a `transaction`
+    it has no effect.
 
-    Raises `SessionEnded` where the actor's session is over, `Unavailable` where the
-    database is away, busy or not yet prepared.
+    Raises `SessionEnded` if the actor's session has ended, and a subclass of `Unavailable` if the
+    database cannot be reached, its pool is exhausted, or it is not ready.
     """
-    who_asks = _say_who_asks(acting_as)
+    preamble = _session_preamble(acting_as)
     if time_limit is not None:
-        limit = f"SET LOCAL statement_timeout = {round(time_limit * 1000)}; "
-        who_asks = (who_asks[0] + limit, who_asks[1])
-    if begun := _transaction.get():
-        return _send(_joined(begun, acting_as), worded(statement), parameters)
+        timeout = f"SET LOCAL statement_timeout = {round(time_limit * 1000)}; "
+        preamble = preamble._replace(sql=preamble.sql + timeout)
+    if current := _transaction.get():
+        return _send(_join_transaction(current, acting_as), compile_cached(statement), parameters)
     with _cursor() as cursor:
-        return _send(cursor, worded(statement), parameters, who_asks)
+        return _send(cursor, compile_cached(statement), parameters, preamble)
 
 
 @contextmanager
 def transaction(*, acting_as: Actor | System) -> Iterator[None]:
-    """Make one transaction of the statements that run inside, all of them on the same behalf.
+    """Run the enclosed statements in one transaction, all of them for the same actor.
 
-    Inside of another it is a part that can be undone by itself. Whatever raises, undoes.
+    Within another `transaction` it is a savepoint. An exception rolls it back and is raised again.
+    Raises `TypeError` for a statement of another actor.
     """
-    who_asks, who = _say_who_asks(acting_as)
-    if begun := _transaction.get():
-        cursor = _joined(begun, acting_as)
-        with _undone_on_error(cursor, "SAVEPOINT part", "ROLLBACK TO part; RELEASE part"):
+    preamble = _session_preamble(acting_as)
+    if current := _transaction.get():
+        cursor = _join_transaction(current, acting_as)
+        with _rollback_on_error(cursor, "SAVEPOINT part", "ROLLBACK TO part; RELEASE part"):
             yield
-        cursor.execute("RELEASE part")  # Or the next one out would have its name for nothing.
+        # All savepoints have one name. Unreleased, it would shadow that of the outer savepoint.
+        cursor.execute("RELEASE part")
         return
     with _cursor() as cursor:
         token = _transaction.set(_Transaction(cursor, acting_as))
         try:
-            with _undone_on_error(cursor, f"BEGIN; {who_asks}", "ROLLBACK", who):
+            begin = f"BEGIN; {preamble.sql}"
+            with _rollback_on_error(cursor, begin, "ROLLBACK", preamble.parameters):
                 yield
         finally:
             _transaction.reset(token)
@@ -195,45 +214,45 @@ def transaction(*, acting_as: Actor | System) -> Iterator[None]:
             raise RuntimeError("A statement of this transaction failed; nothing of it was kept.")
 
 
-def _joined(begun: _Transaction, acting_as: Actor | System) -> Any:
-    if acting_as != begun.acting_as:
+def _join_transaction(current: _Transaction, acting_as: Actor | System) -> Any:
+    if acting_as != current.acting_as:
         raise TypeError("A transaction is on one behalf; this statement is on another.")
-    return begun.cursor
+    return current.cursor
 
 
 @contextmanager
-def _undone_on_error(
-    cursor: Any, begin: str, undo: str, parameters: Mapping[str, Any] | None = None
+def _rollback_on_error(
+    cursor: Any, begin: str, rollback: str, parameters: Mapping[str, Any] | None = None
 ) -> Iterator[None]:
     try:
         cursor.execute(begin, parameters)
         yield
     except BaseException:
-        with suppress(psycopg2.Error):  # What went wrong first is what is told.
-            cursor.execute(undo)
+        with suppress(psycopg2.Error):  # The first error is the one to report.
+            cursor.execute(rollback)
         raise
 
 
-def _say_who_asks(acting_as: Actor | System) -> tuple[str, dict[str, Any]]:
+def _session_preamble(acting_as: Actor | System) -> _Preamble:
+    """Return the SQL that checks the actor's session and sets role and user id."""
     if acting_as is SYSTEM:
-        return "", {}
+        return _NO_PREAMBLE
     if not isinstance(acting_as, Actor):
         raise TypeError("A statement must say on whose behalf it runs: acting_as=Actor or SYSTEM.")
-    who = {"acting_user_id": acting_as.user_id, "acting_session_id": acting_as.session_id}
-    return (_CHECK_SESSION if acting_as.session_id else "") + _ACT_AS_USER, who
+    parameters = {"acting_user_id": acting_as.user_id, "acting_session_id": acting_as.session_id}
+    return _Preamble((_CHECK_SESSION if acting_as.session_id else "") + _ACT_AS_USER, parameters)
 
 
 def _send(
     cursor: Any,
     statement: Statement,
     parameters: Mapping[str, Any] | None = None,
-    who_asks: tuple[str, Mapping[str, Any]] = ("", {}),
+    preamble: _Preamble = _NO_PREAMBLE,
 ) -> list[Row]:
-    before, who = who_asks
     connection = cursor.connection
-    preparation, text = statement.words(connection.prepared)
-    values = {**statement.values, **(parameters or {}), **who}
-    cursor.execute(preparation + connection.limits + before + text, values)
+    preparation, text = statement.render(connection.prepared)
+    values = {**statement.values, **(parameters or {}), **preamble.parameters}
+    cursor.execute(preparation + connection.timeouts + preamble.sql + text, values)
     if preparation:
         connection.prepared.add(statement.name)
     if cursor.description is None:
@@ -245,110 +264,119 @@ def _send(
 @contextmanager
 def _cursor() -> Iterator[Any]:
     gate = _gate()
-    gate.enter()
-    if has_waited.get() and gate.is_stuck():
+    gate.ensure_ready()
+    if fail_fast.get() and gate.is_pool_stuck():
         raise Busy
-    asked = time.perf_counter()
+    requested = time.perf_counter()
     try:
         connection = gate.engine.pool.connect()
     except PoolTimeoutError:
         raise Busy from None
     except InvalidRequestError as error:
-        # The pool gave up: connections died as fast as they were made.
+        # The pool gave up: new connections were closed as soon as they were opened.
         raise DatabaseUnavailable from error
     except psycopg2.Error as error:
-        _translate(error)
-    got = time.perf_counter()
-    pool_waits.observe(got - asked)
+        _translate_error(error)
+    acquired = time.perf_counter()
+    pool_waits.observe(acquired - requested)
     connections_in_use.inc()
     try:
         yield connection.cursor(cursor_factory=Cursor)
     except psycopg2.Error as error:
-        if connection.closed or _is_lost(error) or error.pgcode in _STALE:
+        if connection.closed or _is_lost(error) or error.pgcode in _STALE_STATEMENT_SQLSTATES:
             connection.invalidate(error)
-        if error.pgcode == _NOT_PREPARED:
-            gate.close()
-        _translate(error)
+        if error.pgcode == _INVALID_STATEMENT_NAME:
+            gate.invalidate()
+        _translate_error(error)
     finally:
         connection.close()
         gate.last_returned = time.monotonic()
         connections_in_use.dec()
-        g.database_seconds = g.get("database_seconds", 0.0) + time.perf_counter() - got
+        g.database_seconds = g.get("database_seconds", 0.0) + time.perf_counter() - acquired
 
 
 def _is_lost(error: psycopg2.Error) -> bool:
-    """Whether the connection is lost, which no SQLSTATE says.
+    """Return whether the connection is lost; such errors have no SQLSTATE.
 
-    A server that is killed between the results of one message is no `OperationalError` but a
-    bare `DatabaseError`.
+    For a server that is killed between the results of one message, psycopg2 raises a plain
+    `DatabaseError` and no `OperationalError`.
     """
     kinds = (psycopg2.OperationalError, psycopg2.InterfaceError)
-    is_bare = type(error) is psycopg2.DatabaseError
-    return error.pgcode is None and (is_bare or isinstance(error, kinds))
+    is_plain = type(error) is psycopg2.DatabaseError
+    return error.pgcode is None and (is_plain or isinstance(error, kinds))
 
 
-def _translate(error: psycopg2.Error) -> NoReturn:
+def _translate_error(error: psycopg2.Error) -> NoReturn:
+    """Count a database error and raise its domain exception, or the error itself."""
     database_errors.labels(error.pgcode or "none").inc()
-    if error.pgcode == SESSION_ENDED:
+    if error.pgcode == SESSION_ENDED_SQLSTATE:
         raise SessionEnded from None
-    lost = _is_lost(error)
-    if lost or (error.pgcode or "").startswith((*_OUTAGES, *_STALE)):
-        # Only a lost connection's text is free of what the statement was about.
+    is_lost = _is_lost(error)
+    if is_lost or (error.pgcode or "").startswith(
+        (*_UNAVAILABLE_SQLSTATES, *_STALE_STATEMENT_SQLSTATES)
+    ):
+        # Other errors may quote values of the statement.
         log.warning(
             "database_unavailable",
             sqlstate=error.pgcode,
-            reason=explain(error) if lost else type(error).__name__,
+            reason=describe_error(error) if is_lost else type(error).__name__,
         )
         raise DatabaseUnavailable from error
     raise error
 
 
-def _translate_what_is_wrapped(context: ExceptionContext) -> None:
+def _translate_sqlalchemy_error(context: ExceptionContext) -> None:
     if isinstance(context.original_exception, psycopg2.Error):
-        _translate(context.original_exception)
+        _translate_error(context.original_exception)
 
 
-def _gate() -> _Gate:
-    gate: _Gate = current_app.extensions["taskapi.database"]
+def _gate() -> _ReadinessGate:
+    gate: _ReadinessGate = current_app.extensions["taskapi.database"]
     return gate
 
 
-class _Gate:
-    """Lets statements through once the database has been prepared, which is tried until then."""
+class _ReadinessGate:
+    """Admits statements once the database is migrated and verified; each use retries until then."""
 
-    def __init__(self, engine: Engine, prepare: Callable[[Engine], None], patience: float):
+    def __init__(
+        self,
+        engine: Engine,
+        migrate_and_verify: Callable[[Engine], None],
+        timeout_seconds: float,
+    ) -> None:
         self.engine = engine
-        self._prepare = prepare
-        self._patience = patience
+        self._migrate_and_verify = migrate_and_verify
+        self._timeout_seconds = timeout_seconds
         self._lock = threading.Lock()
-        self._is_open = False
+        self._is_ready = False
         self.last_returned = time.monotonic()
 
-    def enter(self) -> None:
-        if self._is_open:
+    def ensure_ready(self) -> None:
+        """Migrate and verify the database once; other threads wait up to the timeout."""
+        if self._is_ready:
             return
-        if not self._lock.acquire(timeout=self._patience):
+        if not self._lock.acquire(timeout=self._timeout_seconds):
             raise DatabaseNotReady
         try:
-            if not self._is_open:
-                self._prepare(self.engine)
-                self._is_open = True
+            if not self._is_ready:
+                self._migrate_and_verify(self.engine)
+                self._is_ready = True
         finally:
             self._lock.release()
 
-    def close(self) -> None:
-        """Let nothing through until the database has been prepared again."""
-        self._is_open = False
+    def invalidate(self) -> None:
+        """Admit no statement until the database has been verified again."""
+        self._is_ready = False
 
-    def is_stuck(self) -> bool:
-        """Whether all connections are in use, and none has been given back for a while."""
+    def is_pool_stuck(self) -> bool:
+        """Return whether the pool is exhausted and no connection has been returned recently."""
         pool = cast("QueuePool", self.engine.pool)
         is_exhausted = pool.checkedout() >= pool.size()
-        return is_exhausted and time.monotonic() - self.last_returned > _WHILE
+        return is_exhausted and time.monotonic() - self.last_returned > _POOL_STUCK_AFTER_SECONDS
 
 
-def _refuse_unless_system(
+def _require_system_actor(
     _connection: object, _cursor: object, _text: str, _values: object, context: Any, _many: bool
 ) -> None:
     if context.execution_options.get("acting_as") is not SYSTEM:
-        raise TypeError("A statement must say on whose behalf it runs; `execute` lets it.")
+        raise TypeError("A statement must say on whose behalf it runs; use `execute`.")

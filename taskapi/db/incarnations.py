@@ -1,9 +1,9 @@
-"""Incarnations of the database: no number of a change is given out twice.
+"""Begin and read incarnations of the database, which keep change numbers unique.
 
-A database that went back in time (a restore, a recovery to a point in time, a failover that lost
-the last transactions) would count the same numbers again for other changes. A new incarnation
-lets every counter go on at a number that no counter has reached. So the tags and cursors of what
-was lost match nothing, and no request has to look which incarnation it is in.
+A database that returns to an earlier state (a restore, a point-in-time recovery, a failover that
+lost the last transactions) would assign the same numbers again to other changes. A new incarnation
+continues every counter above all numbers assigned so far. Entity tags and cursors of lost changes
+therefore match nothing, and no request needs to check the incarnation.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from sqlalchemy.orm import Mapped, mapped_column
 from taskapi.db.base import Base
 from taskapi.db.execute import SYSTEM, execute, transaction
 
-_BEGIN: Final = text("SELECT taskapi_begin_incarnation(0) AS first_change")
-_LOOK: Final = text("""
+_BEGIN_INCARNATION: Final = text("SELECT taskapi_begin_incarnation(0) AS first_change")
+_SELECT_LATEST: Final = text("""
     SELECT began_at, server <> taskapi_server() AS has_moved
       FROM incarnations ORDER BY first_change DESC LIMIT 1
 """)
 
 
 class Incarnation(Base):
-    """A stretch of the database's history: the number at which it began, when, and on which server.
+    """One continuous history of the database: its first change number, start time and server.
 
-    `server` is PostgreSQL's identifier of the server and its timeline.
+    `server` is PostgreSQL's system identifier with the timeline.
     """
 
     __tablename__ = "incarnations"
@@ -37,24 +37,24 @@ class Incarnation(Base):
     server: Mapped[str | None] = mapped_column(Text)
 
 
-class Latest(NamedTuple):
-    """When the incarnation began, and whether the server has been promoted or replaced since."""
+class LatestIncarnation(NamedTuple):
+    """The start of the current incarnation, and whether promotion or replacement followed."""
 
     began_at: str
     has_moved: bool | None
-    """None where the server does not tell."""
+    """None if the server does not disclose its identity."""
 
 
 def begin_incarnation() -> int:
-    """Begin a new incarnation; return the number at which all counters go on."""
+    """Begin a new incarnation; return its first change number, the new value of all counters."""
     with transaction(acting_as=SYSTEM):
-        # There is a row to write for each user, and no change may be counted meanwhile.
+        # One row per user is written while the lock blocks all writes, which may take long.
         execute(text("SET LOCAL statement_timeout = 0"), acting_as=SYSTEM)
-        [row] = execute(_BEGIN, acting_as=SYSTEM)
+        [row] = execute(_BEGIN_INCARNATION, acting_as=SYSTEM)
     return int(row["first_change"])
 
 
-def look() -> Latest:
-    """Look at the incarnation that the database is in."""
-    [row] = execute(_LOOK, acting_as=SYSTEM)
-    return Latest(**row)
+def find_latest() -> LatestIncarnation:
+    """Return the current incarnation of the database."""
+    [row] = execute(_SELECT_LATEST, acting_as=SYSTEM)
+    return LatestIncarnation(**row)

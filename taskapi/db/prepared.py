@@ -1,10 +1,10 @@
-"""Compile SQLAlchemy's statements once, and prepare the frequent ones on each connection.
+"""Compile SQLAlchemy statements once and manage server-side prepared statements.
 
-PostgreSQL parses and plans a prepared statement once for each connection, and from then on is
-sent its name and the values. Planning a write costs it more than the write.
+PostgreSQL parses and plans a prepared statement once for each connection; later messages contain
+its name and the values. Planning a write takes longer than the write itself.
 
-A name is a digest of the statement and its types. So a name means the same on every server, and a
-statement that is compiled anew finds what was prepared for it before.
+The name is a digest of the statement's text and types. It therefore means the same on every
+server, and a statement that is compiled again finds its earlier prepared statement.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from sqlalchemy import ClauseElement, TextClause
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 from sqlalchemy.types import NullType
 
-PREPARED_FROM: Final = 5
-"""The use of a statement from which on it is prepared, as in psycopg 3."""
+PREPARE_THRESHOLD: Final = 5
+"""The number of the execution at which a statement is prepared; psycopg 3 has the same."""
 
 MAX_PREPARED_STATEMENTS: Final = 100
-"""How many statements are prepared on one connection at a time, as in psycopg 3."""
+"""Maximum number of prepared statements of one connection, as in psycopg 3."""
 
 _DIALECT: Final = PGDialect_psycopg2()  # type: ignore[no-untyped-call]
-_PARAMETER: Final = re.compile(r"(?<!%)%\((\w+)\)s")
+_BIND_PARAMETER: Final = re.compile(r"(?<!%)%\((\w+)\)s")
 
-# There is no PREPARE IF NOT EXISTS. A statement may be there already: its first message failed
-# behind the PREPARE, or a pooler hands out a server on which another client has prepared it.
+# SQL has no PREPARE IF NOT EXISTS. The statement may exist already: an earlier message failed
+# after its PREPARE, or another client has prepared it on this server of a pooler.
 _PREPARE: Final = (
     "DO $do$ BEGIN EXECUTE $prepare$PREPARE {}$prepare$; "
     "EXCEPTION WHEN duplicate_prepared_statement THEN NULL; END $do$; "
@@ -38,35 +38,36 @@ _PREPARE: Final = (
 
 
 class PreparedStatements:
-    """The names of what is prepared on one connection; the least recently used goes first."""
+    """The names of the prepared statements of one connection, least recently used first."""
 
     def __init__(self) -> None:
         self._names: OrderedDict[str, None] = OrderedDict()
 
     def use(self, name: str) -> bool:
-        """Return whether a statement is prepared, and keep it for longer."""
+        """Mark a statement as recently used; return False if it is not prepared."""
         if name not in self._names:
             return False
         self._names.move_to_end(name)
         return True
 
-    def make_room(self) -> str:
-        """Return the SQL that makes room for one more."""
+    def evict(self) -> str:
+        """Evict the least recently used statement at the limit; return the SQL that does so."""
         if len(self._names) < MAX_PREPARED_STATEMENTS:
             return ""
         name, _ = self._names.popitem(last=False)
         return f"DEALLOCATE {name}; "
 
     def add(self, name: str) -> None:
-        """Remember what has been prepared."""
+        """Add the name of a statement that has been prepared."""
         self._names[name] = None
 
 
 class Statement:
-    """The text of a statement with its bind parameters, and the values that it has by itself.
+    """A compiled statement: its text with bind parameters, and the values of literal binds.
 
-    `types` names the parameters' types, as far as they are known; without it (a text of several
-    statements, or one with the execution option `prepare=False`) it is never prepared.
+    `types` maps bind parameters to their SQL types, as far as they are known. With None the
+    statement is never prepared: a text of several statements, or one with the execution option
+    `prepare=False`.
     """
 
     def __init__(
@@ -78,45 +79,46 @@ class Statement:
         self.name = ""
         self._uses = 0
         if types is not None:
-            self._compose(types)
+            self._render_prepared(types)
 
-    def _compose(self, types: Mapping[str, str]) -> None:
-        names = list(dict.fromkeys(_PARAMETER.findall(self.text)))
+    def _render_prepared(self, types: Mapping[str, str]) -> None:
+        names = list(dict.fromkeys(_BIND_PARAMETER.findall(self.text)))
         numbers = {name: f"${number}" for number, name in enumerate(names, 1)}
-        query = _PARAMETER.sub(lambda parameter: numbers[parameter[1]], self.text)
+        query = _BIND_PARAMETER.sub(lambda parameter: numbers[parameter[1]], self.text)
         kinds = ", ".join(types.get(name, "unknown") for name in names)
         values = ", ".join(f"%({name})s{_cast(types.get(name, ''))}" for name in names)
         self.name = f"taskapi_{hashlib.sha256(f'({kinds}) {query}'.encode()).hexdigest()[:32]}"
         self._preparation = _PREPARE.format(f"{self.name}{kinds and f'({kinds})'} AS {query}")
         self._execution = f"EXECUTE {self.name}{values and f'({values})'}"
 
-    def words(self, prepared: PreparedStatements | None) -> tuple[str, str]:
-        """Return what to send before all else, and what to send for the statement.
+    def render(self, prepared: PreparedStatements | None) -> tuple[str, str]:
+        """Return the SQL that begins the message, and the SQL that executes the statement.
 
-        `prepared` is what the connection has; None where nothing may be prepared. Where the first
-        is not empty and the message has succeeded, the `name` is to be added to it.
+        `prepared` holds the connection's prepared statements, None if preparing is disabled. If the
+        first part is not empty, the caller adds `name` to `prepared` once the message has
+        succeeded.
         """
         self._uses += 1
         if prepared is None or not self.name:
             return "", self.text
         if prepared.use(self.name):
             return "", self._execution
-        if self._uses < PREPARED_FROM:
+        if self._uses < PREPARE_THRESHOLD:
             return "", self.text
-        return prepared.make_room() + self._preparation, self._execution
+        return prepared.evict() + self._preparation, self._execution
 
 
 def _cast(kind: str) -> str:
-    # An array of quoted values is one of text unless it is cast; a single one is unknown.
+    # PostgreSQL takes an ARRAY of quoted literals for text[], but a single literal for unknown.
     return f"::{kind}" if kind.endswith("[]") else ""
 
 
-def worded(statement: ClauseElement) -> Statement:
-    """Compile an expression of SQLAlchemy, once for each."""
-    known = _worded.get(statement)
-    if known is None:
-        known = _worded[statement] = _compile(statement)
-    return known
+def compile_cached(statement: ClauseElement) -> Statement:
+    """Compile a SQLAlchemy statement, once for each object."""
+    compiled = _compiled.get(statement)
+    if compiled is None:
+        compiled = _compiled[statement] = _compile(statement)
+    return compiled
 
 
 def _compile(statement: ClauseElement) -> Statement:
@@ -128,7 +130,7 @@ def _compile(statement: ClauseElement) -> Statement:
         if not (name in binds and binds[name].required)
     }
     types = {
-        # How it is compared is no part of a type.
+        # A collation is not part of a type in PREPARE.
         name: bind.type.compile(dialect=_DIALECT).partition(" COLLATE")[0]
         for name, bind in binds.items()
         if not isinstance(bind.type, NullType)
@@ -138,5 +140,5 @@ def _compile(statement: ClauseElement) -> Statement:
     return Statement(str(compiled), values, types if is_prepared else None)
 
 
-# Weak, so that what is compiled for one use is forgotten after it.
-_worded: Final[WeakKeyDictionary[ClauseElement, Statement]] = WeakKeyDictionary()
+# Weak keys: a statement that was built for one use is dropped with its text.
+_compiled: Final[WeakKeyDictionary[ClauseElement, Statement]] = WeakKeyDictionary()

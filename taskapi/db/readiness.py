@@ -1,4 +1,4 @@
-"""Whether the database is fit to serve: as the service needs it, migrated, and isolating users."""
+"""Migrate the database and verify server, schema and row-level security before it serves."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from psycopg2 import Error
 from psycopg2.errors import InsufficientPrivilege
 from sqlalchemy import Engine, text
 
-from taskapi.db.connections import explain
-from taskapi.db.execute import ROLE, SYSTEM
-from taskapi.db.fitness import find_misfits
+from taskapi.db.connections import describe_error
+from taskapi.db.execute import SYSTEM, USER_ROLE
+from taskapi.db.server_checks import find_mismatches
 from taskapi.exceptions import DatabaseNotReady
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 
-# One message, run as the role that statements for users run as: PostgreSQL itself says
-# whether row-level security binds that role on each table.
+# One message, run as the role of statements for users. `row_security_active` tells whether
+# row-level security binds that role on each table.
 _ISOLATION = text(f"""
-    SET LOCAL ROLE {ROLE};
-    SELECT rolname || ' is a superuser or bypasses row-level security' AS leak
+    SET LOCAL ROLE {USER_ROLE};
+    SELECT rolname || ' is a superuser or bypasses row-level security' AS gap
       FROM pg_roles WHERE rolname = current_user AND (rolsuper OR rolbypassrls)
     UNION ALL
     SELECT 'row-level security is not in force on ' || oid::regclass
@@ -37,7 +37,7 @@ _ISOLATION = text(f"""
               WHERE attrelid = pg_class.oid AND attname = 'user_id' AND NOT attisdropped))
        AND NOT row_security_active(oid)
     UNION ALL
-    SELECT 'the policy ' || policyname || ' on ' || tablename || ' does not ask who asks'
+    SELECT 'the policy ' || policyname || ' on ' || tablename || ' does not check the acting user'
       FROM pg_policies
      WHERE schemaname = current_schema() AND permissive = 'PERMISSIVE'
        AND (coalesce(qual, with_check) NOT LIKE '%taskapi.user_id%'
@@ -47,54 +47,55 @@ _ISOLATION = text(f"""
      WHERE to_regclass('tasks') IS NULL
 """)
 
-_OWNERSHIP = (
+_OWNERSHIP_HINT = (
     "The role of DATABASE_URL must own the database (or at least may create in its schema)."
 )
 
 MIGRATION_LOCK = 7_291_004_551
-"""The advisory lock of migrations; any number serves that nothing else in the database locks."""
+"""Key of the migrations' advisory lock: an arbitrary number, unique within the database."""
 
-_STEPS = "taskapi.prepare_steps"
+_STEPS_EXTENSION = "taskapi.readiness_steps"
 
 log = structlog.get_logger()
 
 
 def add_step(app: Flask, step: Callable[[Engine], None]) -> None:
-    """Have `step` run after the migrations, each time that the service starts.
+    """Run `step` after the migrations, each time that the service starts.
 
-    What it raises is raised by `prepare`: `PermissionError` with what an operator has to do.
+    A step may raise `PermissionError` with an instruction for the operator; `migrate_and_verify`
+    then raises `DatabaseNotReady`.
     """
-    app.extensions.setdefault(_STEPS, []).append(step)
+    app.extensions.setdefault(_STEPS_EXTENSION, []).append(step)
 
 
-class Misfit(Exception):
-    """The server is not as the service needs it; `str()` has the mend."""
+class ServerMismatch(Exception):
+    """The server does not meet a requirement; `str()` contains the fix."""
 
 
-def prepare(engine: Engine) -> None:
-    """Migrate the database if that is wanted and due, and verify it.
+def migrate_and_verify(engine: Engine) -> None:
+    """Apply pending migrations if `MIGRATE_ON_START` allows it, and verify the database.
 
-    Raises `DatabaseNotReady` where it cannot serve.
+    Raises `DatabaseNotReady` if the database cannot serve; the cause has the reason.
     """
     try:
-        _verify_fitness(engine)
+        _verify_server(engine)
         if current_app.config["MIGRATE_ON_START"] and _is_behind(engine):
             command.upgrade(current_app.extensions["migrate"].migrate.get_config(), "head")
-        for step in current_app.extensions.get(_STEPS, []):
+        for step in current_app.extensions.get(_STEPS_EXTENSION, []):
             step(engine)
         _verify_isolation(engine)
-    except (PermissionError, Misfit, Error, CommandError) as error:
+    except (PermissionError, ServerMismatch, Error, CommandError) as error:
         cause: Exception = error
         if isinstance(error, InsufficientPrivilege):
-            cause = PermissionError(f"{str(error).strip()}\n{_OWNERSHIP}")
-        log.error("database_not_fit", reason=explain(cause))
+            cause = PermissionError(f"{str(error).strip()}\n{_OWNERSHIP_HINT}")
+        log.error("database_not_fit", reason=describe_error(cause))
         raise DatabaseNotReady from cause
 
 
-def _verify_fitness(engine: Engine) -> None:
-    misfits = list(find_misfits(engine))
-    if misfits:
-        raise Misfit(" ".join(misfits))
+def _verify_server(engine: Engine) -> None:
+    mismatches = list(find_mismatches(engine))
+    if mismatches:
+        raise ServerMismatch(" ".join(mismatches))
 
 
 def _is_behind(engine: Engine) -> bool:
@@ -103,18 +104,18 @@ def _is_behind(engine: Engine) -> bool:
         connection.execution_options(acting_as=SYSTEM)
         applied = set(MigrationContext.configure(connection).get_current_heads())
     known = {revision.revision for revision in script.walk_revisions()}
-    # A revision that is not known here is a newer release's, which this one can live with.
+    # An unknown revision belongs to a newer release, whose schema this release supports.
     return applied <= known and applied != set(script.get_heads())
 
 
-def find_leaks(engine: Engine) -> Sequence[str]:
-    """Return what would let users see what is not theirs."""
+def find_isolation_gaps(engine: Engine) -> Sequence[str]:
+    """Return a sentence for each gap in the isolation of users by row-level security."""
     with engine.connect() as connection:
         result = connection.execute(_ISOLATION, execution_options={"acting_as": SYSTEM})
         return result.scalars().all()
 
 
 def _verify_isolation(engine: Engine) -> None:
-    leaks = find_leaks(engine)
-    if leaks:
-        raise PermissionError(f"The database does not keep users apart: {'; '.join(leaks)}.")
+    gaps = find_isolation_gaps(engine)
+    if gaps:
+        raise PermissionError(f"The database does not keep users apart: {'; '.join(gaps)}.")

@@ -14,7 +14,7 @@ from gunicorn.http.wsgi import Response, create
 from gunicorn.util import close_graceful
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn
 
-from taskapi.db.execute import has_waited
+from taskapi.db.execute import fail_fast
 from taskapi.server.worker import PortableWorker
 from taskapi.threads import start_thread
 
@@ -179,7 +179,7 @@ class EpollWorker(PortableWorker):
 
     def _answer_overdue(self, conn: TConn) -> None:
         try:
-            has_waited.set(True)
+            fail_fast.set(True)
             self._answer(conn)
         finally:
             self._more.release()

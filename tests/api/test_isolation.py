@@ -87,7 +87,7 @@ def walls(mode, request, monkeypatch):
 
     monkeypatch.setattr(sending, "_send", forget_the_owner)
     # Plans are kept for whoever uses the connection next: each from its first use on.
-    monkeypatch.setattr(prepared, "PREPARED_FROM", 1)
+    monkeypatch.setattr(prepared, "PREPARE_THRESHOLD", 1)
     yield
     assert rewritten
 

@@ -28,7 +28,7 @@ def new_app(new_database):
 
 def prepare(app: Flask) -> None:
     with app.app_context():
-        readiness.prepare(db.engine)
+        readiness.migrate_and_verify(db.engine)
 
 
 def index_of(app: Flask):

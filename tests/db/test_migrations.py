@@ -10,7 +10,7 @@ from sqlalchemy import make_url, text
 
 from taskapi import create_app
 from taskapi.db.base import db
-from taskapi.db.execute import SYSTEM, execute, prepare
+from taskapi.db.execute import SYSTEM, ensure_ready, execute
 from taskapi.exceptions import DatabaseNotReady
 from taskapi.tasks.words import folded
 from tests.support.people import assert_problem, register
@@ -134,7 +134,7 @@ def test_an_older_release_lives_with_a_newer_schema(new_database):
     url = new_database("newer")
     first = create_app(make_settings(database_url=url))
     with first.app_context():
-        prepare()
+        ensure_ready()
         execute(text("UPDATE alembic_version SET version_num = '9999'"), acting_as=SYSTEM)
         db.engine.dispose()
 
@@ -176,13 +176,13 @@ def test_an_ordinary_owner_role_serves_and_is_bound_to_ask_an_administrator_firs
 
     with ordinary.app_context():
         with pytest.raises(DatabaseNotReady) as refusal:
-            prepare()
+            ensure_ready()
         advice = str(refusal.value.__cause__)
         assert f"GRANT taskapi_user TO {name};" in advice
         assert "CREATE ROLE" not in advice  # It is there already: another database has made it.
 
         cursor.execute(f"GRANT taskapi_user TO {name}")
-        prepare()
+        ensure_ready()
 
     alice = register(ordinary, "alice@example.com")
     bob = register(ordinary, "bob@example.com")
@@ -202,7 +202,7 @@ def test_a_role_that_may_create_roles_needs_nobody(owner):
     app = create_app(make_settings(database_url=url))
 
     with app.app_context():
-        prepare()
+        ensure_ready()
         db.engine.dispose()
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import make_url, text
 
 from taskapi import create_app
 from taskapi.db.base import db
-from taskapi.db.execute import SYSTEM, execute, prepare
+from taskapi.db.execute import SYSTEM, ensure_ready, execute
 from taskapi.exceptions import DatabaseNotReady
 from tests.support.people import assert_problem, json_of, register
 from tests.support.service import make_settings
@@ -59,7 +59,7 @@ def run(url, template):
 def refusal(app):
     """Return why an application does not serve."""
     with app.app_context(), pytest.raises(DatabaseNotReady) as refused:
-        prepare()
+        ensure_ready()
     assert app.test_client().get("/health").status_code == 503
     return str(refused.value.__cause__)
 

@@ -10,7 +10,7 @@ from sqlalchemy import make_url, text
 from taskapi import create_app
 from taskapi.db.base import db
 from taskapi.db.execute import SYSTEM, execute
-from taskapi.db.prepared import PREPARED_FROM
+from taskapi.db.prepared import PREPARE_THRESHOLD
 from taskapi.http import cursors
 from taskapi.tasks.list_statements import SORTS
 from tests.support.people import register
@@ -110,7 +110,7 @@ def pages_of(wired_app, wire):
 
     def count(person, method, url, is_kept=True, **kwargs):
         # PostgreSQL looks at the values five times before it keeps a plan for all of them.
-        for _ in range(PREPARED_FROM + 6):
+        for _ in range(PREPARE_THRESHOLD + 6):
             person.call(method, url, **kwargs)
         statement = wire.messages[-1].rpartition("; ")[2]
         assert statement.startswith("EXECUTE " if is_kept else "SELECT ")
@@ -277,7 +277,7 @@ def test_what_was_prepared_for_an_ended_session_serves_the_next(new_database):
     app = create_app(make_settings(database_url=new_database("ended"), threads=1))
     alice, bob = register(app, "alice@example.com"), register(app, "bob@example.com")
     paths = [f"/tasks/{person.creates()['id']}" for person in (alice, bob)]
-    for _ in range(PREPARED_FROM):
+    for _ in range(PREPARE_THRESHOLD):
         assert alice.get(paths[0]).status_code == 200
     assert alice.post("/auth/logout").status_code == 204
     with app.app_context():
@@ -294,7 +294,7 @@ def test_what_a_migration_has_made_stale_is_prepared_anew(new_database):
     alice = register(app, "alice@example.com")
     task = alice.creates()
     path = f"/tasks/{task['id']}"
-    for _ in range(PREPARED_FROM + 1):
+    for _ in range(PREPARE_THRESHOLD + 1):
         assert alice.get(path).status_code == 200
 
     with app.app_context():
@@ -311,7 +311,7 @@ def test_where_preparing_is_not_wanted_nothing_is_prepared(new_database):
     with tapped(url) as wire:
         app = create_app(make_settings(database_url=wire.url, prepare_statements=False))
         alice = register(app, "alice@example.com")
-        for _ in range(PREPARED_FROM + 5):
+        for _ in range(PREPARE_THRESHOLD + 5):
             assert alice.get("/tasks").status_code == 200
         with app.app_context():
             db.engine.dispose()
@@ -323,7 +323,7 @@ def test_of_filters_that_are_seldom_together_no_plan_is_kept(wired_app, wire):
     alice = register(wired_app, "filters@example.com")
     wire.messages.clear()
 
-    for _ in range(PREPARED_FROM + 2):
+    for _ in range(PREPARE_THRESHOLD + 2):
         assert alice.get("/tasks?q=milk&updated_after=2026-01-01T00:00:00Z").status_code == 200
 
     assert "PREPARE" not in " ".join(wire.messages)

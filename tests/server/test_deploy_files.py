@@ -19,7 +19,7 @@ from sqlalchemy import make_url, text
 
 from taskapi import create_app, devdb, settings
 from taskapi.db.base import db
-from taskapi.db.execute import SYSTEM, execute, prepare
+from taskapi.db.execute import SYSTEM, ensure_ready, execute
 from taskapi.devdb import programs
 from taskapi.http.problems import catalogue
 from tests.support.nginx import (
@@ -482,7 +482,7 @@ def test_the_database_of_the_containers_is_an_ordinary_roles(tmp_path, monkeypat
         own = make_url(url).set(username="taskapi", database="taskapi")
         app = create_app(make_settings(database_url=own.render_as_string(hide_password=False)))
         with app.app_context():
-            prepare()
+            ensure_ready()
             [role] = execute(
                 text("""
                     SELECT rolname, rolsuper, rolcreaterole, rolcreatedb, rolbypassrls

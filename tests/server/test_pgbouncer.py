@@ -14,7 +14,7 @@ from sqlalchemy import make_url, text
 from taskapi import create_app
 from taskapi.auth.modes import claim_before_serving
 from taskapi.db.base import db
-from taskapi.db.execute import SYSTEM, execute, prepare
+from taskapi.db.execute import SYSTEM, ensure_ready, execute
 from taskapi.devdb import programs
 from taskapi.exceptions import DatabaseNotReady
 from tests.support.people import assert_problem, json_of, register
@@ -213,7 +213,7 @@ def test_in_transaction_mode_what_prepares_is_not_served(preparing_app):
     app = preparing_app("transaction")
 
     with app.app_context(), pytest.raises(DatabaseNotReady) as refusal:
-        prepare()
+        ensure_ready()
 
     assert ADVICE in str(refusal.value.__cause__)
     assert app.test_client().get("/health").status_code == 503

@@ -134,11 +134,11 @@ def test_an_issuer_that_cannot_be_asked_is_away_and_nobody_waits(threads):
 
 def test_a_connection_is_watched_as_soon_as_a_thread_starts(threads):
     watchdog = Watchdog(5)
-    connection: Any = Mock(waits_since=None)
+    connection: Any = Mock(waiting_since=None)
     watchdog.watch(connection)
-    assert watchdog._watching_in == 0
+    assert watchdog._thread_pid == 0
     threads.is_on = True
 
     watchdog.watch(connection)
 
-    assert watchdog._watching_in == os.getpid()
+    assert watchdog._thread_pid == os.getpid()

@@ -1,4 +1,4 @@
-"""Verify that the server and what stands before it fit the way in which statements are sent."""
+"""Check that PostgreSQL and a pooler before it fit the way in which statements are sent."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from flask import current_app
 from psycopg2 import OperationalError
 from sqlalchemy import Engine, text
 
-from taskapi.db.connections import OVERRULED
+from taskapi.db.connections import SESSION_OVERRIDES
 from taskapi.db.execute import SYSTEM
 
-_LOOKS: Final = 8
-"""How often two connections are compared: the first look tells, unless the pooler is busy."""
+_POOLER_COMPARISONS: Final = 8
+"""Comparisons of two connections; the first one is conclusive unless the pooler is busy."""
 
-_OLDEST_VERSION: Final = 140_000  # as server_version_num has it
+_MIN_SERVER_VERSION_NUM: Final = 140_000
 
-_REQUIRED: Final = {
-    **OVERRULED,
-    # To overrule the first would defeat a protection, the second takes a superuser, and the third
-    # is what psycopg2 quotes by from the beginning of a connection.
+_REQUIRED_SETTINGS: Final = {
+    **SESSION_OVERRIDES,
+    # Not overridden: the first is a protection, the second needs a superuser, and psycopg2 reads
+    # the third only when it connects.
     "default_transaction_read_only": "off",
     "session_replication_role": "origin",
     "standard_conforming_strings": "on",
@@ -42,16 +42,16 @@ _SERVER: Final = text("""
 """)
 _SETTINGS: Final = text("SELECT name, setting, source FROM pg_settings WHERE name = ANY(:names)")
 
-_FIND_SERVER: Final = "SELECT pg_backend_pid()"
+_BACKEND_PID: Final = "SELECT pg_backend_pid()"
 
 
-def find_misfits(engine: Engine) -> Iterator[str]:
-    """Yield a sentence with its mend for each thing that does not fit."""
+def find_mismatches(engine: Engine) -> Iterator[str]:
+    """Yield a sentence for each mismatch of server, settings or pooler, with the fix."""
     with engine.connect() as connection:
         connection.execution_options(acting_as=SYSTEM)
         server = connection.execute(_SERVER).one()
-        settings = connection.execute(_SETTINGS, {"names": list(_REQUIRED)}).all()
-    if server.version_number < _OLDEST_VERSION:
+        settings = connection.execute(_SETTINGS, {"names": list(_REQUIRED_SETTINGS)}).all()
+    if server.version_number < _MIN_SERVER_VERSION_NUM:
         yield f"PostgreSQL {server.version} is too old; use version 14 or newer."
     if server.encoding != "UTF8":
         yield (
@@ -59,15 +59,15 @@ def find_misfits(engine: Engine) -> Iterator[str]:
             f"{server.create}, and move the data by `flask backup` and `flask restore`."
         )
     for setting in settings:
-        required = _REQUIRED[setting.name]
+        required = _REQUIRED_SETTINGS[setting.name]
         if setting.setting != required:
-            said = f"{setting.name} is {setting.setting}; it must be {required}"
+            fault = f"{setting.name} is {setting.setting}; it must be {required}"
             if setting.source == "client":
-                yield f"{said}: take it out of DATABASE_URL or PGOPTIONS."
+                yield f"{fault}: take it out of DATABASE_URL or PGOPTIONS."
                 continue
-            # Where all is read-only, so would be the mend.
-            mend = f"BEGIN READ WRITE; {server.alter} {setting.name} = '{required}'; COMMIT"
-            yield f"{said}, so run: {mend}."
+            # With default_transaction_read_only, ALTER ROLE itself needs a writable transaction.
+            fix = f"BEGIN READ WRITE; {server.alter} {setting.name} = '{required}'; COMMIT"
+            yield f"{fault}, so run: {fix}."
     if server.schema is None:
         yield (
             f"search_path is {server.search_path}, where no schema is, so run: "
@@ -79,42 +79,45 @@ def find_misfits(engine: Engine) -> Iterator[str]:
             f"{server.schema_of_tables} and new ones would be made in {server.schema}, so run: "
             f"{server.alter} search_path = {server.schema_of_tables}."
         )
-    if current_app.config["PREPARE_STATEMENTS"] and is_pooled_by_transaction(engine):
+    if current_app.config["PREPARE_STATEMENTS"] and has_transaction_pooler(engine):
         yield (
             "A pooler hands out another server for each transaction, which loses what was "
             "prepared; set PREPARE_STATEMENTS=no."
         )
 
 
-def is_pooled_by_transaction(engine: Engine) -> bool:
-    """Whether a pooler stands before the database that gives each transaction another server.
+def has_transaction_pooler(engine: Engine) -> bool:
+    """Return whether a pooler in transaction mode is in front of the database.
 
-    PostgreSQL names its process when a connection begins, and a pooler cannot know yet which it
-    will be. With a pooler two connections are compared: each has a server of its own, and
-    keeps it, unless the pooler works by transactions.
+    PostgreSQL sends the pid of its backend process when a connection starts. A pooler cannot know
+    it yet, so a different pid reveals the pooler. Two connections are then compared: unless the
+    pooler works in transaction mode, each keeps a backend of its own.
     """
     with engine.connect() as connection:
         connection.execution_options(acting_as=SYSTEM)
 
-        def find_server() -> int:
-            return int(connection.scalar(text(_FIND_SERVER)))
+        def fetch_backend_pid() -> int:
+            return int(connection.scalar(text(_BACKEND_PID)))
 
-        if find_server() == connection.connection.get_backend_pid():
+        if fetch_backend_pid() == connection.connection.get_backend_pid():
             return False
-        # From a pool of its own: the service's may have no second connection.
+        # A separate pool, because the service's may have a single connection.
         pool = engine.pool.recreate()
         try:
             with closing(pool.connect()) as other:
-                pairs = {(find_server(), _find_server_of(other)) for _ in range(_LOOKS)}
+                pairs = {
+                    (fetch_backend_pid(), _fetch_backend_pid(other))
+                    for _ in range(_POOLER_COMPARISONS)
+                }
         except OperationalError:
-            # It has to wait for a server, though the first connection is idle.
+            # The pooler has no second backend although the first connection is idle: session mode.
             return False
         finally:
             pool.dispose()
     return len(pairs) > 1 or any(first == second for first, second in pairs)
 
 
-def _find_server_of(connection: Any) -> int:
+def _fetch_backend_pid(connection: Any) -> int:
     with connection.cursor() as cursor:
-        cursor.execute(_FIND_SERVER)
+        cursor.execute(_BACKEND_PID)
         return int(cursor.fetchone()[0])
