@@ -28,7 +28,7 @@ from taskapi.__main__ import CannotStart, prepare_database
 from taskapi.auth import external, modes
 from taskapi.http import memory
 from taskapi.observability import metrics
-from taskapi.observability.logs import library_handler
+from taskapi.observability.logs import make_library_handler
 from taskapi.settings import Settings, SettingsError
 
 PATH_MODE_WARNING = """
@@ -80,7 +80,7 @@ logconfig_dict = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {},
-    "handlers": {"stderr": {"()": lambda: library_handler(settings.log_format)}},
+    "handlers": {"stderr": {"()": lambda: make_library_handler(settings.log_format)}},
     "root": {"level": "WARNING", "handlers": ["stderr"]},
     "loggers": {
         "gunicorn.error": {
@@ -113,7 +113,7 @@ def post_worker_init(worker: Any) -> None:
 def child_exit(_server: Any, worker: Any) -> None:
     """Keep what the worker has counted."""
     try:
-        metrics.bury(worker.pid)
+        metrics.merge_dead_worker(worker.pid)
     except Exception:
         # gunicorn would end, and the service with it, for a few numbers.
         logging.getLogger("gunicorn.error").exception("What a worker has counted is lost.")

@@ -1,1 +1,1 @@
-"""Logs and metrics; knows no HTTP and no database."""
+"""Logs and metrics, independent of HTTP and the database."""

@@ -1,6 +1,6 @@
-"""Format log lines as JSON, or for people at a terminal.
+"""Format log lines as JSON, or as text for a terminal.
 
-No line holds a password, a token, an e-mail address, a body or a task's text.
+No line contains a password, a token, an e-mail address, a request body or the text of a task.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import orjson
 import structlog
 from structlog.typing import Processor
 
-# What would steer a terminal, such as an id of a user that begins with ESC. The ends of lines and
-# tabs are missing: the renderer quotes what has them.
-_COMMANDS = {
+# Control characters would steer a terminal, for example in a user id that begins with ESC. Tabs
+# and line breaks are not escaped here: the renderer quotes values that contain them.
+_CONTROL_CHARACTER_ESCAPES = {
     code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n\r"
 }
 
-_STAMPS: list[Processor] = [
+_SHARED_PROCESSORS: list[Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
@@ -30,44 +30,50 @@ _STAMPS: list[Processor] = [
 
 
 def configure(log_format: str, log_level: str) -> None:
-    """Send our own lines and those of the libraries to standard error, in one format."""
+    """Write the lines of taskapi and of its libraries to standard error in one format.
+
+    `log_format` is `json` or `console`. Libraries log at `warning` or above.
+    """
     level = logging.getLevelNamesMapping()[log_level.upper()]
     as_json = log_format == "json"
     structlog.configure(
-        processors=[*_STAMPS, _json(orjson.dumps) if as_json else _console()],
+        processors=[
+            *_SHARED_PROCESSORS,
+            _json_renderer(orjson.dumps) if as_json else _console_renderer(),
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=(
-            structlog.BytesLoggerFactory(_Patient(sys.stderr.buffer))  # type: ignore[arg-type]
+            structlog.BytesLoggerFactory(_LossyStream(sys.stderr.buffer))  # type: ignore[arg-type]
             if as_json
-            else structlog.WriteLoggerFactory(_Patient(sys.stderr))  # type: ignore[arg-type]
+            else structlog.WriteLoggerFactory(_LossyStream(sys.stderr))  # type: ignore[arg-type]
         ),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(
-        handlers=[library_handler(log_format)], level=max(level, logging.WARNING), force=True
+        handlers=[make_library_handler(log_format)], level=max(level, logging.WARNING), force=True
     )
 
 
-def library_handler(log_format: str) -> logging.Handler:
-    """Make the handler that writes the lines of the libraries like ours."""
+def make_library_handler(log_format: str) -> logging.Handler:
+    """Return a handler that formats the lines of libraries like those of taskapi."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=_STAMPS,
+            foreign_pre_chain=_SHARED_PROCESSORS,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
-                _json(json.dumps) if log_format == "json" else _console(),
+                _json_renderer(json.dumps) if log_format == "json" else _console_renderer(),
             ],
         )
     )
     return handler
 
 
-class _Patient:
-    """A stream that loses lines rather than requests when nobody can take them.
+class _LossyStream:
+    """A stream that drops lines which cannot be written.
 
-    A full disk or a closed pipe must not make a failure of what has been done.
+    A full disk or a closed pipe must not fail a request that has been carried out.
     """
 
     def __init__(self, stream: IO[Any]) -> None:
@@ -82,19 +88,19 @@ class _Patient:
             self._stream.flush()
 
 
-def _json(serializer: Callable[..., str | bytes]) -> Processor:
+def _json_renderer(serializer: Callable[..., str | bytes]) -> Processor:
     return structlog.processors.JSONRenderer(serializer=serializer)
 
 
-def _console() -> Processor:
+def _console_renderer() -> Processor:
     render = structlog.dev.ConsoleRenderer(
         colors=sys.stderr.isatty(), timestamp_key="time", pad_event_to=20
     )
 
-    def show(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
+    def render_event(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
         for name, value in event.items():
             if isinstance(value, str):
-                event[name] = value.translate(_COMMANDS)
+                event[name] = value.translate(_CONTROL_CHARACTER_ESCAPES)
         return render(logger, method, event)
 
-    return show
+    return render_event

@@ -19,7 +19,7 @@ from prometheus_client import generate_latest
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
 from taskapi import create_app
-from taskapi.observability.metrics import DIRECTORY, bury, collect
+from taskapi.observability.metrics import MULTIPROC_DIR_VARIABLE, collect, merge_dead_worker
 from tests.support.people import register
 from tests.support.service import ROOT, Caller, make_settings, running_service
 
@@ -124,7 +124,7 @@ def test_times_are_told_where_that_is_wanted(variant, alice):
 def test_all_processes_are_counted_together_over_reloads(tmp_path):
     directory = tmp_path / "metrics"
     directory.mkdir()
-    settings: dict[str, Any] = {"WEB_CONCURRENCY": "2", DIRECTORY: str(directory)}
+    settings: dict[str, Any] = {"WEB_CONCURRENCY": "2", MULTIPROC_DIR_VARIABLE: str(directory)}
     with running_service(tmp_path, **settings) as service:
         alice = Caller(service, "alice@example.com")
         token = {"Authorization": alice.session.headers["Authorization"]}
@@ -154,7 +154,7 @@ def test_all_processes_are_counted_together_over_reloads(tmp_path):
 @pytest.fixture
 def files(tmp_path, monkeypatch):
     """The files of two processes, 1 that counts and those that have ended, in this order."""
-    monkeypatch.setenv(DIRECTORY, str(tmp_path))
+    monkeypatch.setenv(MULTIPROC_DIR_VARIABLE, str(tmp_path))
     names: list[Path] = [tmp_path / "counter_1.db", tmp_path / "counter_ended.db"]
     monkeypatch.setattr("glob.glob", lambda pattern: fnmatch.filter(map(str, names), pattern))
     for name, count in zip(names, (3, 10), strict=True):
@@ -176,7 +176,7 @@ def test_what_a_process_counted_that_ends_meanwhile_is_counted_once(files, monke
         values = list(read_file(path))
         if own in files:
             files.remove(own)
-            bury(1)
+            merge_dead_worker(1)
         return values
 
     monkeypatch.setattr(MmapedDict, "read_all_values_from_file", staticmethod(read_and_end))
@@ -217,7 +217,7 @@ def test_a_process_that_was_killed_while_it_moved_counts_stops_nobody(files, rea
 
 
 def test_counts_that_never_come_to_rest_are_told_without_spinning(files, readings, monkeypatch):
-    monkeypatch.setattr("taskapi.observability.metrics._PATIENCE", 0.2)
+    monkeypatch.setattr("taskapi.observability.metrics._COLLECT_TIMEOUT_SECONDS", 0.2)
     descriptor = lock_counts(files[0].parent)
 
     assert read(collect().decode())["taskapi_x_total"] == 13
@@ -254,7 +254,7 @@ def test_one_that_was_killed_while_it_made_its_file_is_buried_as_well(files):
     unborn.touch()
     files.append(unborn)
 
-    bury(2)
+    merge_dead_worker(2)
     files.remove(unborn)
 
     assert not unborn.exists()
@@ -273,7 +273,9 @@ print(directory, os.path.isdir(directory))
 
 
 def test_a_start_that_comes_to_nothing_leaves_no_files():
-    environment = {name: value for name, value in os.environ.items() if name != DIRECTORY}
+    environment = {
+        name: value for name, value in os.environ.items() if name != MULTIPROC_DIR_VARIABLE
+    }
     started = subprocess.run(
         [sys.executable, "-c", STARTED],
         cwd=ROOT,
