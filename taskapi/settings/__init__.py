@@ -1,6 +1,6 @@
-"""Every setting, read once from the environment and `.env`.
+"""Read all settings once from the environment and `.env`, and report all errors together.
 
-`.env.example` explains each of them to the operator.
+`.env.example` explains each setting.
 """
 
 from __future__ import annotations
@@ -16,39 +16,39 @@ from environs import Env, EnvValidationError
 from marshmallow.validate import Length, OneOf, Range
 
 from taskapi import devdb
-from taskapi.settings.database_url import engine_url, is_database_url
+from taskapi.settings.database_url import to_engine_url, validate_database_url
 from taskapi.settings.validators import (
-    HOW_TO_MAKE_ONE,
-    is_host,
-    is_long_enough,
+    KEY_GENERATION_HINT,
     is_loopback,
-    is_rate,
-    is_redis_url,
-    is_web_url,
     parse_origins,
     parse_secrets,
+    validate_host,
+    validate_rate,
+    validate_redis_url,
+    validate_secret_length,
+    validate_web_url,
 )
 
 VERSION = "0.1.0"
 
 BODY_LIMIT = 64 * 1024
-"""The longest request body that is read, in bytes."""
+"""Maximum size of a request body in bytes."""
 
 BATCH_LIMIT = 1024 * 1024
-"""The longest batch of operations that is read, in bytes."""
+"""Maximum size of a batch of operations in bytes."""
 
 IMPORT_LIMIT = 16 * 1024 * 1024
-"""The longest file of tasks that is read, in bytes."""
+"""Maximum size of an imported file of tasks in bytes."""
 
-_CLAIMS = {"EXTERNAL_JWT_ISSUER": "iss", "EXTERNAL_JWT_AUDIENCE": "aud"}
-_AUTH_MODES = {"b": "local", "c": "external"}
+_CLAIM_NAMES = {"EXTERNAL_JWT_ISSUER": "iss", "EXTERNAL_JWT_AUDIENCE": "aud"}
+_REQUIRED_AUTH_MODES = {"b": "local", "c": "external"}
 _DEVELOPMENT_ORIGINS = ",".join(
     f"http://{host}:{port}" for host in ("localhost", "127.0.0.1") for port in (3000, 5173, 8080)
 )
 
 
 class SettingsError(Exception):
-    """One or more settings are wrong; `str()` has a line for each."""
+    """One or more settings are invalid; `str()` has a line for each."""
 
     def __init__(self, problems: dict[str, Any]) -> None:
         super().__init__(
@@ -60,14 +60,14 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the operator chose. Durations are in seconds."""
+    """The settings of the service, validated. Durations are in seconds, shares between 0 and 1."""
 
     host: str
     port: int
     trusted_proxies: int
     database_url: str
     embedded_postgres_dir: Path | None
-    """The embedded PostgreSQL's data; None where `DATABASE_URL` names another server."""
+    """Data directory of the embedded PostgreSQL; None if `DATABASE_URL` names another server."""
     migrate_on_start: bool
     statement_timeout: float
     lock_timeout: float
@@ -81,13 +81,13 @@ class Settings:
     external_jwt_issuer: str
     external_jwt_audience: str
     jwt_secret_keys: tuple[str, ...]
-    """The first signs; the others are of before, and what they signed is still good."""
+    """The first key signs; the others are earlier keys, accepted for verification only."""
     jwt_issuer: str
     jwt_audience: str
     jwt_clock_skew: int
-    """So much before its `nbf` and `iat` an access token is good: clocks differ."""
+    """Tolerance before the claims `nbf` and `iat` of an access token, since clocks differ."""
     jwt_expiry_leeway: int
-    """So much after its `exp` a token is still good."""
+    """Tolerance after the claim `exp` of a token."""
     access_token_lifetime: int
     refresh_token_lifetime: int
     cookie_secure: bool
@@ -97,9 +97,9 @@ class Settings:
     threads: int
     trash_days: int
     user_threads_share: float
-    """Which share of a process's threads one user may occupy at a time."""
+    """Share of a process's threads that one user may occupy at a time."""
     task_quota: int
-    """How many tasks a user may have, those in the trash included."""
+    """Maximum number of tasks of a user, including those in the trash."""
     changes_wait_share: float
     rate_limit_enabled: bool
     rate_limit_storage_url: str
@@ -114,7 +114,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, env_file: str = ".env") -> Settings:
-        """Read the settings; all that is wrong with them is one `SettingsError`."""
+        """Read and validate all settings. Raises one `SettingsError` for all errors."""
         env = Env(eager=False)
         env.add_parser("secrets", parse_secrets)
         env.add_parser("origins", parse_origins)
@@ -122,14 +122,14 @@ class Settings:
             env.read_env(env_file, recurse=False)
         except (OSError, ValueError) as error:
             raise SettingsError({env_file: [f"cannot be read ({error})."]}) from None
-        database_url = env.str("DATABASE_URL", "", validate=is_database_url)
+        database_url = env.str("DATABASE_URL", "", validate=validate_database_url)
         embedded_dir = Path(env.str("EMBEDDED_POSTGRES_DIR", "var/postgres")).resolve()
-        # None where it is refused, which env.seal() reports.
+        # None if it is invalid; env.seal() reports that.
         jwt_secret_keys: tuple[str, ...] = tuple(env.secrets("JWT_SECRET_KEY", "") or ())
         contract = env.str("CONTRACT", "native", validate=OneOf(["native", "b", "c"]))
         values: dict[str, Any] = {
             "contract": contract,
-            "host": env.str("HOST", "127.0.0.1", validate=is_host),
+            "host": env.str("HOST", "127.0.0.1", validate=validate_host),
             "port": env.int("PORT", 8000, validate=Range(1, 65535)),
             "trusted_proxies": env.int("TRUSTED_PROXIES", 0, validate=Range(0, 10)),
             "migrate_on_start": env.bool("MIGRATE_ON_START", True),
@@ -141,8 +141,10 @@ class Settings:
             "auth_mode": env.str(
                 "AUTH_MODE", "local", validate=OneOf(["local", "external", "path"])
             ),
-            "external_jwt_secret": env.str("EXTERNAL_JWT_SECRET", "", validate=is_long_enough),
-            "external_jwks_url": env.str("EXTERNAL_JWKS_URL", "", validate=is_web_url),
+            "external_jwt_secret": env.str(
+                "EXTERNAL_JWT_SECRET", "", validate=validate_secret_length
+            ),
+            "external_jwks_url": env.str("EXTERNAL_JWKS_URL", "", validate=validate_web_url),
             "external_jwt_issuer": env.str("EXTERNAL_JWT_ISSUER", ""),
             "external_jwt_audience": env.str("EXTERNAL_JWT_AUDIENCE", ""),
             "jwt_issuer": env.str("JWT_ISSUER", "taskapi", validate=Length(1, 255)),
@@ -151,7 +153,7 @@ class Settings:
             "jwt_expiry_leeway": env.int("JWT_EXPIRY_LEEWAY", 0, validate=Range(0, 600)),
             "access_token_lifetime": env.int(
                 "ACCESS_TOKEN_LIFETIME",
-                # Contract B has no refresh tokens.
+                # Contract B has no refresh tokens, so 24 hours.
                 24 * 3600 if contract == "b" else 15 * 60,
                 validate=Range(1, 366 * 86400),
             ),
@@ -172,13 +174,17 @@ class Settings:
             "task_quota": env.int("TASK_QUOTA", 100_000, validate=Range(1, 1_000_000_000)),
             "changes_wait_share": env.float("CHANGES_WAIT_SHARE", 0.5, validate=Range(0, 0.9)),
             "rate_limit_enabled": env.bool("RATE_LIMIT_ENABLED", True),
-            "rate_limit_storage_url": env.str("RATE_LIMIT_STORAGE_URL", "", validate=is_redis_url),
-            "rate_limit_reads": env.str("RATE_LIMIT_READS", "1200/minute", validate=is_rate),
-            "rate_limit_writes": env.str("RATE_LIMIT_WRITES", "600/minute", validate=is_rate),
-            "rate_limit_logins": env.str("RATE_LIMIT_LOGINS", "300/minute", validate=is_rate),
-            "rate_limit_refreshes": env.str("RATE_LIMIT_REFRESHES", "60/minute", validate=is_rate),
+            "rate_limit_storage_url": env.str(
+                "RATE_LIMIT_STORAGE_URL", "", validate=validate_redis_url
+            ),
+            "rate_limit_reads": env.str("RATE_LIMIT_READS", "1200/minute", validate=validate_rate),
+            "rate_limit_writes": env.str("RATE_LIMIT_WRITES", "600/minute", validate=validate_rate),
+            "rate_limit_logins": env.str("RATE_LIMIT_LOGINS", "300/minute", validate=validate_rate),
+            "rate_limit_refreshes": env.str(
+                "RATE_LIMIT_REFRESHES", "60/minute", validate=validate_rate
+            ),
             "login_failures_per_address": env.str(
-                "LOGIN_FAILURES_PER_ADDRESS", "100/minute", validate=is_rate
+                "LOGIN_FAILURES_PER_ADDRESS", "100/minute", validate=validate_rate
             ),
             "server_timing": env.bool("SERVER_TIMING", False),
             "log_format": env.str(
@@ -196,19 +202,19 @@ class Settings:
             env.seal()
         except EnvValidationError as error:
             problems = dict(error.error_messages)  # type: ignore[arg-type]  # sealed: a dict
-        # A value that is wrong already is None or absent; what it must fit is asked later.
+        # An invalid value is None or absent here. Only its first error is reported.
         if database_url and not jwt_secret_keys:
             problems.setdefault(
-                "JWT_SECRET_KEY", [f"is required with DATABASE_URL; {HOW_TO_MAKE_ONE}"]
+                "JWT_SECRET_KEY", [f"is required with DATABASE_URL; {KEY_GENERATION_HINT}"]
             )
-        for name, message in _contradictions(values, trust_path_user_id=trust_path_user_id):
+        for name, message in _find_conflicts(values, trust_path_user_id=trust_path_user_id):
             problems.setdefault(name, [message])
         if problems:
             raise SettingsError(problems)
         if database_url:
             return cls(
                 **values,
-                database_url=engine_url(database_url),
+                database_url=to_engine_url(database_url),
                 embedded_postgres_dir=None,
                 jwt_secret_keys=jwt_secret_keys,
             )
@@ -227,28 +233,28 @@ class Settings:
         )
 
 
-def _contradictions(
+def _find_conflicts(
     values: dict[str, Any], *, trust_path_user_id: bool
 ) -> Iterator[tuple[str, str]]:
-    """Find the settings that are well-formed one by one and wrong together."""
+    """Yield name and message for each valid setting that conflicts with another one."""
     mode = values["auth_mode"]
-    needed = _AUTH_MODES.get(values["contract"], mode)
+    needed = _REQUIRED_AUTH_MODES.get(values["contract"], mode)
     if mode != needed:
         yield "CONTRACT", f"{values['contract']} needs AUTH_MODE={needed}: its accounts are there."
-    # Behind a proxy, being on loopback says nothing of who gets here.
+    # Behind a proxy, a loopback HOST does not limit which clients reach the service.
     is_exposed = not is_loopback(values["host"] or "") or bool(values["trusted_proxies"])
     if mode == "path" and is_exposed and not trust_path_user_id:
         yield (
             "TRUST_PATH_USER_ID",
             "must be yes for AUTH_MODE=path with a HOST other than loopback, or behind a "
-            "proxy: whoever reaches the port is then whoever the URL says. Only a gateway that "
-            "has authenticated may reach it.",
+            "proxy: every client that reaches the port can act as any user. Only a gateway that "
+            "authenticates the requests may reach it.",
         )
     if values["cookie_secure"] is False and is_exposed:
         yield (
             "COOKIE_SECURE",
-            "may be no only where HOST is loopback and no proxy stands in front; anybody on "
-            "the way could read the cookie.",
+            "may be no only if HOST is loopback and no proxy is in front; on the network the "
+            "cookie could be read in transit.",
         )
     if values["cookie_samesite"] == "none" and values["cookie_secure"] is False:
         yield "COOKIE_SAMESITE", "none needs COOKIE_SECURE=yes; browsers drop the cookie otherwise."
@@ -258,7 +264,7 @@ def _contradictions(
         if values["external_jwks_url"] or values["external_jwt_secret"]:
             yield (
                 "AUTH_MODE",
-                "must be external for EXTERNAL_JWKS_URL or EXTERNAL_JWT_SECRET to count.",
+                "must be external for EXTERNAL_JWKS_URL or EXTERNAL_JWT_SECRET to have an effect.",
             )
         return
     if values["external_jwks_url"]:
@@ -266,10 +272,10 @@ def _contradictions(
             yield "EXTERNAL_JWT_SECRET", "and EXTERNAL_JWKS_URL exclude each other; set one."
         for name in ("EXTERNAL_JWT_ISSUER", "EXTERNAL_JWT_AUDIENCE"):
             if not values[name.lower()]:
-                yield name, f"is required with EXTERNAL_JWKS_URL: the token's {_CLAIMS[name]}."
+                yield name, f"is required with EXTERNAL_JWKS_URL: the token's {_CLAIM_NAMES[name]}."
     elif values["external_jwt_secret"] == "":
         yield (
             "EXTERNAL_JWKS_URL",
-            "or EXTERNAL_JWT_SECRET is required with AUTH_MODE=external: where the issuer "
-            "publishes its keys, or the secret that it shares.",
+            "or EXTERNAL_JWT_SECRET is required with AUTH_MODE=external: the URL of the issuer's "
+            "keys, or the secret that it shares.",
         )

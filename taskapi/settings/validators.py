@@ -1,4 +1,4 @@
-"""What the value of a setting may be; each refusal is a `ValidationError` with the mend."""
+"""Validate and parse the values of settings. A `ValidationError` says how to correct a value."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ import idna
 from limits import parse
 from marshmallow import ValidationError
 
-_SHORTEST_SECRET = 32  # bytes: an HS256 key shorter than its digest weakens it (RFC 7518, 3.2).
-_ORIGIN_PORTS = {"http": 80, "https": 443, "capacitor": None, "tauri": None}
-"""Schemes of pages that browsers and web views name as an origin, with their default ports."""
+_MIN_SECRET_BYTES = 32  # HS256 needs a key at least as long as its digest (RFC 7518, 3.2).
+_DEFAULT_PORTS = {"http": 80, "https": 443, "capacitor": None, "tauri": None}
+"""Schemes of origins that browsers and web views send, with their default ports."""
 
 _HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?|[0-9a-f:.]+", re.ASCII)
-HOW_TO_MAKE_ONE = "make one with `python -c 'import secrets; print(secrets.token_urlsafe(48))'`."
+KEY_GENERATION_HINT = (
+    "make one with `python -c 'import secrets; print(secrets.token_urlsafe(48))'`."
+)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens there."""
+    """Return whether a host is a loopback address or `localhost`."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost"
 
 
-def is_web_url(value: str) -> None:
-    """Accept a URL of http or https, and nothing."""
+def validate_web_url(value: str) -> None:
+    """Validate an http or https URL without credentials; an empty value is allowed."""
     try:
         parts = urlsplit(value)
         well_formed = parts.scheme in ("http", "https") and bool(parts.hostname)
@@ -41,8 +43,8 @@ def is_web_url(value: str) -> None:
         )
 
 
-def is_redis_url(value: str) -> None:
-    """Accept a URL of Redis, and nothing."""
+def validate_redis_url(value: str) -> None:
+    """Validate a Redis URL; an empty value is allowed."""
     try:
         parts = urlsplit(value)
         well_formed = parts.scheme in ("redis", "rediss") and bool(parts.hostname)
@@ -50,40 +52,40 @@ def is_redis_url(value: str) -> None:
     except ValueError:
         well_formed = False
     if value and not well_formed:
-        # The value itself is not repeated: it may hold a password.
+        # The message does not repeat the value, which may contain a password.
         raise ValidationError("is not a URL of Redis; write it as redis://localhost:6379/0.")
 
 
-def is_rate(value: str) -> None:
-    """Accept a number of requests for a time."""
+def validate_rate(value: str) -> None:
+    """Validate a rate in the notation of `limits`, such as `600/minute`."""
     try:
-        is_one = parse(value).amount > 0
+        is_valid = parse(value).amount > 0
     except ValueError:
-        is_one = False
-    if not is_one:
+        is_valid = False
+    if not is_valid:
         raise ValidationError("is not a rate; write it as 600/minute or 10/second.")
 
 
-def is_long_enough(value: str) -> None:
-    """Accept a secret that can sign, and nothing."""
+def validate_secret_length(value: str) -> None:
+    """Validate that a secret has 32 bytes or more; an empty value is allowed."""
     try:
         length = len(value.encode())
     except UnicodeEncodeError:
-        raise ValidationError(f"is not text in UTF-8; {HOW_TO_MAKE_ONE}") from None
-    if 0 < length < _SHORTEST_SECRET:
-        raise ValidationError(f"is shorter than {_SHORTEST_SECRET} bytes; {HOW_TO_MAKE_ONE}")
+        raise ValidationError(f"is not text in UTF-8; {KEY_GENERATION_HINT}") from None
+    if 0 < length < _MIN_SECRET_BYTES:
+        raise ValidationError(f"is shorter than {_MIN_SECRET_BYTES} bytes; {KEY_GENERATION_HINT}")
 
 
 def parse_secrets(value: str) -> list[str]:
-    """Read a list of secrets that can sign. Raises `ValidationError` where one cannot."""
+    """Parse a comma-separated list of secrets. Raises `ValidationError` if one is too short."""
     secrets = parse_list(value)
     for secret in secrets:
-        is_long_enough(secret)
+        validate_secret_length(secret)
     return secrets
 
 
-def is_host(value: str) -> None:
-    """Accept an address or the name of a host."""
+def validate_host(value: str) -> None:
+    """Validate an IP address or a host name."""
     try:
         ipaddress.ip_address(value)
     except ValueError:
@@ -94,15 +96,15 @@ def is_host(value: str) -> None:
 
 
 def parse_list(value: str) -> list[str]:
-    """Split a setting at its commas; white space around the parts is dropped.
+    """Split a setting at its commas and strip white space from the parts.
 
-    Raises `ValidationError` where a part is empty.
+    Raises `ValidationError` if a part is empty.
     """
     if not value.strip():
         return []
     parts = [part.strip() for part in value.split(",")]
     if "" in parts:
-        # The parts themselves are not repeated: they may be secrets.
+        # The message does not repeat the parts, which may be secrets.
         raise ValidationError(
             f"has nothing in place {parts.index('') + 1} of {len(parts)}; remove a comma."
         )
@@ -110,9 +112,9 @@ def parse_list(value: str) -> list[str]:
 
 
 def parse_origins(value: str) -> list[str]:
-    """Read a list of origins in the form in which browsers send them (RFC 6454, 6.2).
+    """Parse a comma-separated list of origins into their serialization (RFC 6454, 6.2).
 
-    Raises `ValidationError` for what no browser sends as its origin.
+    Raises `ValidationError` for a value that no browser sends as an origin.
     """
     return [_parse_origin(part) for part in parse_list(value)]
 
@@ -120,10 +122,10 @@ def parse_origins(value: str) -> list[str]:
 def _parse_origin(value: str) -> str:
     try:
         parts = urlsplit(value.removesuffix("/"))
-        host = _ascii_host(parts.hostname or "")
+        host = _to_ascii_host(parts.hostname or "")
         port = parts.port
         is_origin = (
-            parts.scheme in _ORIGIN_PORTS
+            parts.scheme in _DEFAULT_PORTS
             and bool(_HOST.fullmatch(host))
             and "@" not in parts.netloc
             and not (parts.path or parts.query or parts.fragment)
@@ -137,10 +139,10 @@ def _parse_origin(value: str) -> str:
             "a password, never *."
         )
     host = f"[{host}]" if ":" in host else host
-    is_default = port is None or port == _ORIGIN_PORTS[parts.scheme]
+    is_default = port is None or port == _DEFAULT_PORTS[parts.scheme]
     return f"{parts.scheme}://{host}" + ("" if is_default else f":{port}")
 
 
-def _ascii_host(host: str) -> str:
-    # Browsers send the ASCII form (WHATWG URL, 3.3); IDNAError is a ValueError.
+def _to_ascii_host(host: str) -> str:
+    # Browsers send the ASCII form of a host (WHATWG URL, 3.3). IDNAError is a ValueError.
     return host if host.isascii() else idna.encode(host, uts46=True).decode()
