@@ -1,4 +1,4 @@
-"""Start threads where the system may have no room for another one."""
+"""Start threads, even if the system may refuse to start another one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ log = structlog.get_logger()
 
 
 def start_thread(target: Callable[..., None], *args: Any, name: str) -> bool:
-    """Start a daemon thread; return False where none can be started (RLIMIT_NPROC, memory)."""
+    """Start a daemon thread; return False if the system refuses (RLIMIT_NPROC, memory)."""
     try:
         threading.Thread(target=target, args=args, name=name, daemon=True).start()
     except RuntimeError:
