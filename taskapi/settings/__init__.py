@@ -219,7 +219,7 @@ class Settings:
                 jwt_secret_keys=jwt_secret_keys,
             )
         try:
-            jwt_secret_keys = jwt_secret_keys or (devdb.signing_key(embedded_dir),)
+            jwt_secret_keys = jwt_secret_keys or (devdb.load_signing_key(embedded_dir),)
         except OSError as error:
             reason = f"cannot be used: {error.filename}: {error.strerror}."
             raise SettingsError({"EMBEDDED_POSTGRES_DIR": [reason]}) from None

@@ -112,7 +112,7 @@ def test_a_socket_directory_that_somebody_made_before_us_is_refused(tmp_path):
     before = victim.stat()
 
     with pytest.raises(devdb.EmbeddedPostgresError, match="somebody else's"):
-        programs.provide_socket_dir(tmp_path / "sockets")
+        programs.create_socket_dir(tmp_path / "sockets")
 
     assert victim.stat().st_uid == before.st_uid
 
@@ -133,7 +133,7 @@ def test_a_signing_key_that_was_cut_short_is_refused(tmp_path):
     (tmp_path / "data.jwt-secret-key").write_text("")
 
     with pytest.raises(devdb.EmbeddedPostgresError, match="cut short"):
-        devdb.signing_key(tmp_path / "data")
+        devdb.load_signing_key(tmp_path / "data")
 
 
 @pytest.mark.parametrize("suffix", ["lock", "starter-pid", "jwt-secret-key"])
@@ -162,7 +162,7 @@ def test_a_file_that_another_user_has_laid_beside_the_data_is_not_used(tmp_path,
 
 
 def _use_all_files(directory):
-    devdb.signing_key(directory)
+    devdb.load_signing_key(directory)
     with devdb.running(directory):
         pass
 
@@ -170,7 +170,7 @@ def _use_all_files(directory):
 def test_of_many_who_make_the_signing_key_all_get_the_same(tmp_path):
     keys = []
     makers = [
-        threading.Thread(target=lambda: keys.append(devdb.signing_key(tmp_path / "data")))
+        threading.Thread(target=lambda: keys.append(devdb.load_signing_key(tmp_path / "data")))
         for _ in range(8)
     ]
     for maker in makers:
@@ -187,7 +187,7 @@ def test_without_setpriv_root_is_told_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda _name: None)
 
     with pytest.raises(devdb.EmbeddedPostgresError, match="DATABASE_URL"):
-        programs.run("initdb", "--version")
+        programs.run_program("initdb", "--version")
 
 
 @as_root
@@ -208,5 +208,5 @@ def test_the_postgresql_of_another_user_is_not_taken_for_a_leftover(tmp_path, mo
 
 
 def test_a_long_recovery_is_not_waited_for_when_nobody_wants_the_server_any_more(tmp_path):
-    with devdb.running(tmp_path / "data", is_wanted=lambda: False):
+    with devdb.running(tmp_path / "data", should_continue=lambda: False):
         assert not devdb.is_running(tmp_path / "data")

@@ -36,7 +36,7 @@ class PgBouncer:
         self.configure(mode)
         # It refuses root, as PostgreSQL does, and reaches its file and the socket in the same way.
         path = str(directory / "pgbouncer.ini")
-        self.process = subprocess.Popen([*programs._without_root(), "pgbouncer", "-q", path])
+        self.process = subprocess.Popen([*programs._setpriv_command(), "pgbouncer", "-q", path])
         url = self._direct.set(host="127.0.0.1", port=self.port, database="tasks", query={})
         self.url = url.render_as_string(hide_password=False)
         """As the service's settings have it."""
