@@ -1,1 +1,1 @@
-"""The processes that serve."""
+"""gunicorn worker classes that serve the application."""

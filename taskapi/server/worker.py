@@ -1,4 +1,4 @@
-"""gunicorn's threads, with the differences that what they serve asks for."""
+"""Adapt gunicorn's threaded worker and its logger: error responses, log lines, shutdown."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ log = structlog.get_logger()
 
 
 class Logger(GunicornLogger):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's own words, without a line for each request: the application writes that."""
+    """gunicorn's logger without the access log, which the application writes."""
 
     def access(self, *_request: Any) -> None:
-        """Say nothing, and above all gather nothing."""
+        """Write no access log; collecting its values would cost time as well."""
 
 
 class PortableWorker(ThreadWorker):  # type: ignore[misc]
-    """A worker that answers and logs unreadable requests in our own way.
+    """A threaded worker that answers and logs unreadable requests as taskapi does.
 
-    gunicorn's own page is HTML, and its log line quotes the request: where a length was
-    wrong, that is the body of a login.
+    gunicorn answers with an HTML page, and its log line quotes the request. If a length was wrong,
+    that may be the body of a login.
     """
 
     def handle_exit(self, signal_number: int, frame: Any) -> None:
-        """Finish what has begun, and let nobody wait any longer."""
+        """Drain the worker: end the long polls and finish the requests in progress."""
         super().handle_exit(signal_number, frame)
-        if app := getattr(self, "wsgi", None):  # It may not have been loaded yet.
+        if app := getattr(self, "wsgi", None):  # The application may not be loaded yet.
             app.extensions["taskapi.waiting"].close()
 
     def handle_error(self, _request: Any, client: Any, address: Any, error: Exception) -> None:
-        """Refuse a request that could not be read."""
+        """Answer an unreadable request with a problem document (RFC 9457)."""
         status = 400 if isinstance(error, ParseException) else 500
         status = _STATUSES.get(type(error), status)
         request_id = uuid4().hex
@@ -73,7 +73,7 @@ class PortableWorker(ThreadWorker):  # type: ignore[misc]
             f"Content-Length: {len(body)}\r\n"
             "Cache-Control: no-store\r\n"
             "X-Content-Type-Options: nosniff\r\n"
-            # It is the same for everybody, and the origin of the page could not be read.
+            # The response is the same for all clients, and the Origin header could not be read.
             "Access-Control-Allow-Origin: *\r\n"
             "Access-Control-Expose-Headers: X-Request-ID\r\n"
             f"X-Request-ID: {request_id}\r\n\r\n"
@@ -81,5 +81,5 @@ class PortableWorker(ThreadWorker):  # type: ignore[misc]
         try:
             write_nonblock(client, head.encode() + body)
         except OSError:
-            # Whoever cannot form a request often does not wait for the answer either.
+            # Clients that send malformed requests often close before the response.
             return

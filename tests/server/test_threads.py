@@ -54,7 +54,7 @@ def worker():
     worker = EpollWorker.__new__(EpollWorker)
     worker._epoll = select.epoll()
     worker._idle = {}
-    worker._more = threading.BoundedSemaphore(1)
+    worker._overdue_slots = threading.BoundedSemaphore(1)
     worker.alive = True
     worker.nr_conns = 1
     deferred: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -68,11 +68,11 @@ def overdue(worker):
     """A connection whose whole request has waited for a thread for too long."""
     client, served = socket.socketpair()
     client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
-    conn = Connection(sock=served, waits_since=None)
-    worker._await(conn, worker._epoll.register)
+    conn = Connection(sock=served, waiting_since=None)
+    worker._wait_for_data(conn, worker._epoll.register)
     [(descriptor, _)] = worker._epoll.poll(1)
     conn = worker._idle.pop(descriptor)
-    conn.waits_since = -epoll._LONG
+    conn.waiting_since = -epoll._OVERDUE_AFTER_SECONDS
     yield conn
     client.close()
     served.close()
@@ -83,22 +83,22 @@ needs_epoll = pytest.mark.skipif(not hasattr(select, "epoll"), reason="there is 
 
 @needs_epoll
 def test_an_overdue_request_without_a_thread_is_kept_and_tried_again(worker, overdue, threads):
-    worker._look_after(overdue)
+    worker._handle_standby(overdue)
 
     [(descriptor, _)] = worker._epoll.poll(1)
     assert worker._idle[descriptor] is overdue
-    assert worker._more.acquire(blocking=False)
+    assert worker._overdue_slots.acquire(blocking=False)
 
 
 @needs_epoll
 def test_an_overdue_request_is_answered_when_threads_start_again(worker, overdue, threads):
-    worker._look_after(overdue)
+    worker._handle_standby(overdue)
     worker._idle.clear()
     answered: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    worker._answer = answered.put
+    worker._handle_connection = answered.put
     threads.is_on = True
 
-    worker._look_after(overdue)
+    worker._handle_standby(overdue)
 
     assert answered.get(timeout=10) is overdue
 
@@ -107,7 +107,7 @@ def test_an_overdue_request_is_answered_when_threads_start_again(worker, overdue
 def test_a_connection_that_closes_before_it_waits_ends_no_thread(worker, overdue):
     overdue.sock.close()
 
-    worker._await(overdue, worker._epoll.modify)
+    worker._wait_for_data(overdue, worker._epoll.modify)
 
     assert worker._idle == {}
     worker.method_queue.deferred.get(timeout=1)()
