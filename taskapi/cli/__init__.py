@@ -1,4 +1,4 @@
-"""What an operator does now and then: look after it, save it, bring it back, throw things away."""
+"""Commands for operators: checks, backup and restore, purging, accounts and sessions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from taskapi.settings import Settings
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Add the commands."""
+    """Register the commands; those for accounts only with `AUTH_MODE=local`."""
     database.init_app(app, settings)
     if settings.auth_mode == "local":
         users.init_app(app)

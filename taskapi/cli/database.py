@@ -1,4 +1,4 @@
-"""What the commands of `flask …` have in common: a running database, or why there is none."""
+"""Provide the commands of `flask …` with a running database."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from taskapi.settings import Settings
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Remember where the data of the embedded database are, if it is that one."""
+    """Store the data directory of the embedded PostgreSQL, None for an external one."""
     app.extensions["taskapi.embedded"] = settings.embedded_postgres_dir
 
 
 @contextmanager
 def running_database() -> Iterator[None]:
-    """Keep the database running, and say in one line if that cannot be."""
+    """Keep the database running. Raises `click.ClickException` if it is unavailable."""
     directory = current_app.extensions["taskapi.embedded"]
     try:
         running: AbstractContextManager[object] = nullcontext()

@@ -1,4 +1,4 @@
-"""`flask doctor`: what is in order, and what to do about the rest."""
+"""`flask doctor`: check settings and surroundings, and say how to fix what is wrong."""
 
 from __future__ import annotations
 
@@ -29,42 +29,42 @@ from taskapi.db.server_checks import has_transaction_pooler
 from taskapi.exceptions import TaskapiError
 from taskapi.settings import Settings
 
-_CLOCK_SKEW: Final = timedelta(seconds=2)
-_PATIENCE: Final = 2  # seconds
+_MAX_CLOCK_DIFFERENCE: Final = timedelta(seconds=2)
+_REDIS_TIMEOUT_SECONDS: Final = 2
 
 
 class Finding(NamedTuple):
-    """What was looked at; whether it is in order, or None where it need not be; and a sentence."""
+    """The result of a check: its subject, whether it passed (None: a note only), and a sentence."""
 
     subject: str
-    is_fine: bool | None
+    is_ok: bool | None
     detail: str
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Add the command."""
+    """Register the command."""
 
     @app.cli.command("doctor")
     def doctor() -> None:
         """Check settings, database, isolation, migrations, clock, Redis and issuer.
 
-        Each line says OK or what to do. The exit status is 1 if something is wrong.
+        Each line begins with OK, NOTE or WRONG. The exit status is 1 if any is WRONG.
         """
         try:
             with running_database():
-                findings = list(examine(settings))
+                findings = list(run_checks(settings))
         except click.ClickException as error:
             findings = [Finding("database", False, error.message)]
         for finding in findings:
-            word = {True: "OK", False: "WRONG", None: "NOTE"}[finding.is_fine]
+            word = {True: "OK", False: "WRONG", None: "NOTE"}[finding.is_ok]
             click.echo(f"{word:<6}{finding.subject}: {finding.detail}")
-        if any(finding.is_fine is False for finding in findings):
+        if any(finding.is_ok is False for finding in findings):
             raise SystemExit(1)
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
-    """Look at one thing after the other; what cannot be looked at is a finding as well."""
-    yield Finding("settings", True, f"they can be read; AUTH_MODE={settings.auth_mode}.")
+def run_checks(settings: Settings) -> Iterator[Finding]:
+    """Yield the findings of all checks. A check that fails with an error is a finding as well."""
+    yield Finding("settings", True, f"valid; AUTH_MODE={settings.auth_mode}.")
     checks: list[Callable[[Settings], Iterator[Finding]]] = [
         _database,
         _durability,
@@ -96,8 +96,8 @@ def _database(_settings: Settings) -> Iterator[Finding]:
                current_database()::text AS name
     """)
     [row] = execute(statement, acting_as=SYSTEM)
-    said = f"PostgreSQL {row['version']}, database {row['name']} as {row['role']}."
-    yield Finding("database", True, said)
+    detail = f"PostgreSQL {row['version']}, database {row['name']} as {row['role']}."
+    yield Finding("database", True, detail)
 
 
 def _durability(_settings: Settings) -> Iterator[Finding]:
@@ -107,10 +107,10 @@ def _durability(_settings: Settings) -> Iterator[Finding]:
     """)
     [row] = execute(statement, acting_as=SYSTEM)
     if row["names"]:
-        detail = f"off: {row['names']}. A crash may lose what was answered; set it to on."
+        detail = f"off: {row['names']}. A crash may lose committed writes; set it to on."
         yield Finding("durability", False, detail)
     else:
-        yield Finding("durability", True, "what was answered survives a crash of the server.")
+        yield Finding("durability", True, "committed writes survive a crash of the server.")
 
 
 def _migrations(_settings: Settings) -> Iterator[Finding]:
@@ -133,11 +133,11 @@ def _incarnation(_settings: Settings) -> Iterator[Finding]:
     latest = find_latest()
     since = f"the same since {latest.began_at}"
     if latest.has_moved is None:
-        yield Finding("incarnation", None, f"{since}; the server does not tell where it has been.")
+        yield Finding("incarnation", None, f"{since}; the server does not disclose its identity.")
     elif latest.has_moved:
         detail = (
             "the server has been promoted, recovered or replaced since; run `flask "
-            "renew-incarnation`, or numbers of changes that were lost are given out again."
+            "renew-incarnation`, otherwise the numbers of lost changes are assigned again."
         )
         yield Finding("incarnation", False, detail)
     else:
@@ -167,9 +167,9 @@ def _auth_mode(settings: Settings) -> Iterator[Finding]:
 def _clock(_settings: Settings) -> Iterator[Finding]:
     before = datetime.now(UTC)
     [row] = execute(text("SELECT clock_timestamp() AS time"), acting_as=SYSTEM)
-    off = datetime.fromisoformat(row["time"]) - before
-    seconds = f"{off.total_seconds():+.1f} s from the database's"
-    if abs(off) > _CLOCK_SKEW:
+    difference = datetime.fromisoformat(row["time"]) - before
+    seconds = f"{difference.total_seconds():+.1f} s from the database's"
+    if abs(difference) > _MAX_CLOCK_DIFFERENCE:
         yield Finding("clock", False, f"{seconds}; let both keep time by NTP.")
     else:
         yield Finding("clock", True, f"{seconds}.")
@@ -181,19 +181,21 @@ def _connections(settings: Settings) -> Iterator[Finding]:
                - current_setting('superuser_reserved_connections')::int AS free
     """)
     [row] = execute(statement, acting_as=SYSTEM)
-    wanted = settings.web_concurrency * settings.threads
-    said = f"WEB_CONCURRENCY × THREADS = {wanted}, the database allows {row['free']}"
-    if wanted > row["free"]:
-        detail = f"{said}; lower the one, or raise max_connections, or put PgBouncer between."
+    needed = settings.web_concurrency * settings.threads
+    summary = f"WEB_CONCURRENCY × THREADS = {needed}, the database allows {row['free']}"
+    if needed > row["free"]:
+        detail = f"{summary}; lower one of the two, raise max_connections, or use PgBouncer."
         yield Finding("connections", False, detail)
     else:
-        yield Finding("connections", True, f"{said}.")
+        yield Finding("connections", True, f"{summary}.")
 
 
 def _pooler(_settings: Settings) -> Iterator[Finding]:
-    # Where it does not fit, the database was not ready.
+    # With PREPARE_STATEMENTS=yes the database would not be ready behind such a pooler.
     if has_transaction_pooler(db.engine):
-        yield Finding("pooler", True, "another server for each transaction, nothing is prepared.")
+        yield Finding(
+            "pooler", True, "another server for each transaction; prepared statements are off."
+        )
     else:
         yield Finding("pooler", True, "each connection keeps its server.")
 
@@ -223,8 +225,8 @@ def _redis(settings: Settings) -> Iterator[Finding]:
     storage = storage_from_string(
         settings.rate_limit_storage_url,
         wrap_exceptions=True,
-        socket_timeout=_PATIENCE,
-        socket_connect_timeout=_PATIENCE,
+        socket_timeout=_REDIS_TIMEOUT_SECONDS,
+        socket_connect_timeout=_REDIS_TIMEOUT_SECONDS,
     )
     try:
         is_there = storage.check()
@@ -248,4 +250,4 @@ def _issuer(settings: Settings) -> Iterator[Finding]:
         yield Finding("issuer", False, detail)
         return
     seconds = time.monotonic() - started
-    yield Finding("issuer", bool(keys), f"{len(keys)} keys that can be used, in {seconds:.1f} s.")
+    yield Finding("issuer", bool(keys), f"{len(keys)} usable keys, in {seconds:.1f} s.")

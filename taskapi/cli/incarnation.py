@@ -1,4 +1,4 @@
-"""`flask renew-incarnation`: after the database has gone back in time by other means than ours."""
+"""`flask renew-incarnation`: begin a new incarnation after a recovery outside taskapi."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from taskapi.db.incarnations import begin_incarnation
 
 
 def init_app(app: Flask) -> None:
-    """Add the command."""
+    """Register the command."""
     app.cli.add_command(renew_incarnation)
 
 
 @click.command("renew-incarnation")
 @with_appcontext
 def renew_incarnation() -> None:
-    """Begin a new incarnation of the database, after it has gone back in time.
+    """Begin a new incarnation after the database returned to an earlier state.
 
-    Run it after a recovery to a point in time, a failover that may have lost transactions, and
-    every other return to an earlier state; `flask restore` does it by itself. Change numbers of
-    what was lost are given out to nobody again: its tags and cursors are refused, and clients that
-    follow the feed begin anew (410). Nothing else is lost by it; writes wait for a moment.
+    Run it after a point-in-time recovery, a failover that may have lost transactions, and any
+    other return to an earlier state; `flask restore` does it by itself. The change numbers of lost
+    changes are not assigned again: their entity tags and cursors are refused, and clients that
+    follow the change feed start again (410). No data are lost; writes wait for a moment.
     """
     with running_database():
         first_change = begin_incarnation()

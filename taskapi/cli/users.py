@@ -1,4 +1,4 @@
-"""`flask users …` and `flask tokens …`: what an operator does with accounts and sessions."""
+"""`flask users …` and `flask tokens …`: manage accounts and sessions."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from taskapi.cli.database import running_database
 from taskapi.exceptions import ValidationFailed
 from taskapi.http.payload import load
 
-_BATCH = 500  # accounts in one statement
+_BATCH_ACCOUNTS = 500  # in one statement
 _ACCOUNT = ImportedAccount()
 _REGISTRATION = Registration()
 
 users = AppGroup("users", help="Manage the accounts.")
-tokens = AppGroup("tokens", help="Take away what has been given out.")
+tokens = AppGroup("tokens", help="Revoke tokens.")
 
 
 def init_app(app: Flask) -> None:
-    """Add the commands."""
+    """Register the commands."""
     app.cli.add_command(users)
     app.cli.add_command(tokens)
 
 
 @users.command()
 @click.argument("email")
-@click.option("--name", help="How they want to be called.")
+@click.option("--name", help="The display name.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 def create(email: str, name: str | None, password_stdin: bool) -> None:
-    """Open an account for EMAIL; the password is asked for, unless it comes by a pipe."""
+    """Create an account for EMAIL; prompt for the password without --password-stdin."""
     if password_stdin:
         password = sys.stdin.readline().rstrip("\n")
     else:
@@ -54,7 +54,7 @@ def create(email: str, name: str | None, password_stdin: bool) -> None:
 
 @users.command("list")
 def list_users() -> None:
-    """List all accounts: id, address, name, created, open sessions, disabled; by tabs."""
+    """List all accounts: id, address, name, created, active sessions, disabled; tab-separated."""
     with running_database():
         for user in administration.list_accounts():
             cells = (user["id"], user["email"], user["name"], user["created_at"], user["sessions"])
@@ -65,7 +65,7 @@ def list_users() -> None:
 @users.command()
 @click.argument("email")
 def disable(email: str) -> None:
-    """End all sessions of EMAIL and let them open no new ones; nothing of theirs is deleted."""
+    """End all sessions of EMAIL and refuse new logins; no data are deleted."""
     with running_database():
         administration.disable_account(email)
     click.echo("Done.")
@@ -74,7 +74,7 @@ def disable(email: str) -> None:
 @users.command()
 @click.argument("email")
 def enable(email: str) -> None:
-    """Let EMAIL log in again."""
+    """Allow EMAIL to log in again."""
     with running_database():
         administration.enable_account(email)
     click.echo("Done.")
@@ -83,26 +83,26 @@ def enable(email: str) -> None:
 @users.command()
 @click.argument("email")
 def sessions(email: str) -> None:
-    """List the open sessions of EMAIL: id, last used, opened, address, device; by tabs."""
+    """List active sessions of EMAIL: id, last use, start, address, device; tab-separated."""
     with running_database():
-        for one in administration.list_sessions(email):
+        for session in administration.list_sessions(email):
             cells = (
-                one["id"],
-                one["last_used_at"],
-                one["created_at"],
-                one["address"],
-                one["device"],
+                session["id"],
+                session["last_used_at"],
+                session["created_at"],
+                session["address"],
+                session["device"],
             )
             click.echo("\t".join(_printable(cell) for cell in cells))
 
 
 @tokens.command()
 @click.argument("email", required=False)
-@click.option("--session", "session_id", type=click.UUID, help="One session, by its id.")
-@click.option("--all", "everybody", is_flag=True, help="The sessions of everybody.")
-def revoke(email: str | None, session_id: UUID | None, everybody: bool) -> None:
-    """End the sessions of EMAIL, or one, or all: their tokens are refused from now on."""
-    if [email is not None, session_id is not None, everybody].count(True) != 1:
+@click.option("--session", "session_id", type=click.UUID, help="The id of one session.")
+@click.option("--all", "all_users", is_flag=True, help="The sessions of all users.")
+def revoke(email: str | None, session_id: UUID | None, all_users: bool) -> None:
+    """End the sessions of EMAIL, one session, or all: their tokens are refused at once."""
+    if [email is not None, session_id is not None, all_users].count(True) != 1:
         raise click.UsageError("Say one of the three: EMAIL, --session or --all.")
     with running_database():
         ended = administration.end_sessions(
@@ -120,17 +120,16 @@ def import_users(file: IO[bytes]) -> None:
 
     {"email": "ada@example.com", "password_hash": "$2b$12$…", "name": "Ada"}
 
-    The hash is bcrypt's or Argon2's and is renewed at the first login; the name may be left
-    out. Who has an account already keeps it as it is, so a file can be imported again. A line
-    that cannot be taken is reported with its number and stops nothing; the exit status is
-    then 1.
+    The hash is bcrypt or Argon2 and is renewed at the first login; the name is optional.
+    Existing accounts are left unchanged, so a file can be imported again. An invalid line is
+    reported with its number, the others are imported, and the exit status is 1.
     """
     batch: list[dict[str, Any]] = []
     refused = read = added = 0
     with running_database(), _progress(file) as progress:
         for number, line in enumerate(file, start=1):
             progress.update(len(line))
-            line = line.removeprefix(codecs.BOM_UTF8)  # noqa: PLW2901 -- at the file's beginning
+            line = line.removeprefix(codecs.BOM_UTF8)  # noqa: PLW2901 -- on the first line
             if not line.strip():
                 continue
             read += 1
@@ -139,13 +138,13 @@ def import_users(file: IO[bytes]) -> None:
             except (orjson.JSONDecodeError, ValidationFailed) as error:
                 refused += 1
                 click.echo(f"line {number}: {_explain(error)}", err=True)
-            if len(batch) == _BATCH:
+            if len(batch) == _BATCH_ACCOUNTS:
                 added += service.import_accounts(batch)
                 batch.clear()
         if batch:
             added += service.import_accounts(batch)
-    there = read - refused - added
-    click.echo(f"{added} imported, {there} there already, {refused} refused.")
+    existing = read - refused - added
+    click.echo(f"{added} imported, {existing} there already, {refused} refused.")
     if refused:
         raise SystemExit(1)
 
@@ -153,26 +152,26 @@ def import_users(file: IO[bytes]) -> None:
 @users.command()
 @click.argument("email")
 def unlock(email: str) -> None:
-    """Let EMAIL try to log in again after too many failures."""
+    """End the lockout of EMAIL after too many failed logins."""
     with running_database():
         throttle.unlock(administration.find_account(email)["email"])
     click.echo("Done.")
 
 
 def _progress(file: IO[bytes]) -> Any:
-    # How far it is can be said of a file, and not of a pipe.
+    # The size of a pipe is unknown, so it has no progress bar.
     size = os.fstat(file.fileno()).st_size if file.seekable() else 0
     return click.progressbar(length=size, label="Importing", file=sys.stderr, hidden=not size)
 
 
 def _printable(cell: object) -> str:
-    """Write a cell so that nothing in it is a command for a terminal, or another cell."""
+    """Replace control characters, which could steer the terminal or separate cells."""
     text = "" if cell is None else str(cell)
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def _explain(error: Exception) -> str:
     if isinstance(error, ValidationFailed):
-        shown = [f"{one.pointer or '/'}: {one.detail}" for one in error.errors]
+        shown = [f"{fault.pointer or '/'}: {fault.detail}" for fault in error.errors]
         return " ".join(shown + [f"({error.left_out} more)"] * bool(error.left_out))
     return f"This is no JSON: {error}."

@@ -10,7 +10,7 @@ import pytest
 
 from taskapi import create_app, devdb
 from taskapi.cli import backup
-from taskapi.cli.backup import _connection, _fit_older_servers
+from taskapi.cli.backup import _libpq_environment, _remove_transaction_timeout
 from tests.support.people import PASSWORD, assert_problem, bearer
 from tests.support.service import (
     ROOT,
@@ -174,7 +174,7 @@ def installed(tmp_path, monkeypatch):
         tell = f"echo 'pg_dump (PostgreSQL) {version} (Debian)'; exit"
         program.write_text(f'#!/bin/sh\n[ "$1" = --version ] && {{ {tell}; }}\n{what}\n')
         program.chmod(0o755)
-        monkeypatch.setattr(backup, "_DEBIAN", tmp_path / "postgresql")
+        monkeypatch.setattr(backup, "_DEBIAN_CLUSTERS", tmp_path / "postgresql")
 
     return install
 
@@ -357,7 +357,7 @@ def test_a_backup_takes_the_same_way_to_the_database():
     options = "sslmode=verify-full&sslcert=/c&sslkey=/k&options=-cx%3Dy&connect_timeout=7"
     url = f"postgresql+psycopg2://a:b@h:6543/d?{options}"
     with create_app(make_settings(database_url=url)).app_context():
-        said = _connection()
+        said = _libpq_environment()
 
     assert (said["PGHOST"], said["PGPORT"], said["PGDATABASE"]) == ("h", "6543", "d")
     assert (said["PGUSER"], said["PGPASSWORD"]) == ("a", "b")
@@ -369,7 +369,7 @@ def test_a_backup_takes_the_same_way_to_the_database():
 def test_a_backup_knows_all_hosts_of_the_database():
     url = "postgresql+psycopg2:///d?host=h1:5432&host=h2:5433&target_session_attrs=read-write"
     with create_app(make_settings(database_url=url)).app_context():
-        said = _connection()
+        said = _libpq_environment()
 
     assert (said["PGHOST"], said["PGPORT"]) == ("h1,h2", "5432,5433")
     assert said["PGTARGETSESSIONATTRS"] == "read-write"
@@ -492,7 +492,7 @@ def test_a_script_of_a_newer_pg_restore_fits_an_older_server(tmp_path, in_direct
     before = script.read_text()
     assert "\nSET transaction_timeout = 0;\n" in before
 
-    _fit_older_servers(script)
+    _remove_transaction_timeout(script)
 
     assert script.read_text() == before.replace("SET transaction", "--- transaction")
 

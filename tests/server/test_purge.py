@@ -168,7 +168,7 @@ def test_where_there_is_nobody_there_is_nothing_to_do(run):
 def test_it_goes_on_until_all_is_done_however_many_batches_it_takes(
     app, run, sql, monkeypatch, people
 ):
-    monkeypatch.setattr(purge, "_BATCH", 3)
+    monkeypatch.setattr(purge, "_BATCH_ROWS", 3)
     owners = [register(app, f"p{number}@example.com") for number in range(people)]
     for owner in owners:
         throw_away(owner, 10)
@@ -205,7 +205,7 @@ def test_the_days_are_those_of_the_settings(variant, alice, sql, days):
 
 
 def test_what_is_deleted_while_it_runs_stays(app, alice, sql, monkeypatch):
-    monkeypatch.setattr(purge, "_BATCH", 2)
+    monkeypatch.setattr(purge, "_BATCH_ROWS", 2)
     throw_away(alice, 6)
     age(sql, "trash", 31)
 
@@ -220,7 +220,7 @@ def test_what_is_deleted_while_it_runs_stays(app, alice, sql, monkeypatch):
 
 
 def test_a_run_that_was_stopped_has_done_what_it_did(app, alice, run, sql, monkeypatch):
-    monkeypatch.setattr(purge, "_BATCH", 4)
+    monkeypatch.setattr(purge, "_BATCH_ROWS", 4)
     throw_away(alice, 10)
     age(sql, "trash", 31)
     age(sql, "tombstones", 91)
@@ -233,7 +233,7 @@ def test_a_run_that_was_stopped_has_done_what_it_did(app, alice, run, sql, monke
 
 
 def test_two_at_once_beside_traffic_do_no_harm(app, sql, monkeypatch):
-    monkeypatch.setattr(purge, "_BATCH", 7)
+    monkeypatch.setattr(purge, "_BATCH_ROWS", 7)
     owners = [register(app, f"p{number}@example.com") for number in range(3)]
     for owner in owners:
         for _ in range(2):
@@ -302,7 +302,7 @@ def slowly(sql):
 @pytest.fixture
 def slow_trash(app, bob, sql, slowly, monkeypatch):
     """Two people with much that is old, among so much that it is looked up one by one."""
-    monkeypatch.setattr(purge, "_BATCH", 200)
+    monkeypatch.setattr(purge, "_BATCH_ROWS", 200)
     owners = [register(app, f"p{number}@example.com") for number in range(2)]
     sql(
         """
@@ -385,7 +385,7 @@ def test_where_there_is_no_database_it_says_so_and_fails():
 
 def test_of_an_owner_the_newest_records_of_deletions_are_kept(app, alice, bob, sql, monkeypatch):
     monkeypatch.setattr(purge, "MAX_TOMBSTONES", 5)
-    monkeypatch.setattr(purge, "_BATCH", 2)
+    monkeypatch.setattr(purge, "_BATCH_ROWS", 2)
     for person, count in ((alice, 8), (bob, 5)):
         ids = [person.creates(str(number))["id"] for number in range(count)]
         for task_id in ids:
