@@ -1,4 +1,4 @@
-"""How gunicorn serves taskapi; whatever an operator may choose comes from the settings."""
+"""Configure gunicorn for taskapi; all values that an operator may choose are settings."""
 
 import atexit
 import logging
@@ -10,19 +10,19 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
+_MEMORY_DIR = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
-def _leave_no_files(directory: str, of: int) -> None:
-    # However it ends, also where it could not start; but not with a worker.
-    if os.getpid() == of:
+def _remove_metrics_dir(directory: str, master_pid: int) -> None:
+    # Also after a failed start. Forked workers inherit the handler but must keep the directory.
+    if os.getpid() == master_pid:
         shutil.rmtree(directory, ignore_errors=True)
 
 
 if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-    # Before anything is imported that counts. A reload comes here again, and counts on.
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="taskapi-", dir=_MEMORY)
-    atexit.register(_leave_no_files, os.environ["PROMETHEUS_MULTIPROC_DIR"], os.getpid())
+    # Set before the metrics are imported. A reload keeps the directory and its counts.
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="taskapi-", dir=_MEMORY_DIR)
+    atexit.register(_remove_metrics_dir, os.environ["PROMETHEUS_MULTIPROC_DIR"], os.getpid())
 
 from taskapi.__main__ import CannotStart, prepare_database
 from taskapi.auth import external, modes
@@ -34,9 +34,9 @@ from taskapi.settings import Settings, SettingsError
 PATH_MODE_WARNING = """
 *****************************************************************************
 *  AUTH_MODE=path: NOBODY IS ASKED WHO THEY ARE.                            *
-*  Whoever reaches this port reads and changes the tasks of any user by     *
-*  writing their id into the URL. For development, or behind a gateway that *
-*  has authenticated every request.                                         *
+*  Every client that reaches this port can read and change the tasks of any *
+*  user by writing the user's id into the URL. For development, or behind a *
+*  gateway that authenticates every request.                                *
 *****************************************************************************
 
 """
@@ -49,32 +49,32 @@ except SettingsError as error:
 wsgi_app = "wsgi:app"
 host = f"[{settings.host}]" if ":" in settings.host else settings.host
 bind = f"{host}:{settings.port}"
-# gthread, with our own error answers, and where there is epoll with less to do.
+# gthread with problem documents as error responses, and on Linux with epoll.
 has_epoll = hasattr(select, "epoll")
 worker_class = f"taskapi.server.{'epoll.EpollWorker' if has_epoll else 'worker.PortableWorker'}"
 workers = settings.web_concurrency
 threads = settings.threads
 
-# The C parser on the index is behind the Python one: it accepts a bare LF as a line's end.
+# The C parser on PyPI accepts a bare LF as a line end, which the Python parser refuses.
 http_parser = "python"
-# By default a client on this machine, and so everybody behind nginx, could set SCRIPT_NAME.
+# By default local clients, and therefore all clients behind nginx, could set SCRIPT_NAME.
 forwarder_headers = ""
-# Nobody is believed here, so nobody's address has to be looked at: what a proxy says of its
-# clients is for the application to read, TRUSTED_PROXIES entries of it.
+# gunicorn trusts no forwarded header, so it need not check addresses. The application reads
+# TRUSTED_PROXIES entries of X-Forwarded-For.
 forwarded_allow_ips = "*"
 secure_scheme_headers: dict[str, str] = {}
-# Longer than nginx keeps its connections to us, so that it never writes into a closed one.
+# Longer than nginx keeps idle upstream connections, so that it never writes to a closed one.
 keepalive = 75
 graceful_timeout = 30
-# A list's filters and cursor fit into the longest line that gunicorn takes, and nginx by default.
+# The maximum of gunicorn and the default of nginx: a list's filters and cursor fit.
 limit_request_line = 8190
-# Heartbeats in memory: on a busy disk a healthy worker would look dead.
-worker_tmp_dir = _MEMORY
+# Heartbeats in memory: on a busy disk a healthy worker would time out.
+worker_tmp_dir = _MEMORY_DIR
 
-# Signals are enough to steer it; a socket in the file system would be one more door.
+# Signals suffice for control; a control socket would enlarge the attack surface.
 control_socket_disable = True
 
-# The application logs the requests; gunicorn's own words go where ours go.
+# The application logs requests; gunicorn's own lines get the same format and stream.
 logger_class = "taskapi.server.worker.Logger"
 logconfig_dict = {
     "version": 1,
@@ -84,7 +84,7 @@ logconfig_dict = {
     "root": {"level": "WARNING", "handlers": ["stderr"]},
     "loggers": {
         "gunicorn.error": {
-            # Somebody at a terminal has been told already that the service is running.
+            # At a terminal, `python -m taskapi` has already announced the service.
             "level": logging.INFO if settings.log_format == "json" else logging.WARNING,
             "handlers": ["stderr"],
             "propagate": False,
@@ -94,7 +94,7 @@ logconfig_dict = {
 
 
 def on_starting(_server: Any) -> None:
-    """Bring the database up to date before the workers start, or say why that cannot be."""
+    """Migrate and verify the database before the workers start; exit with the reason otherwise."""
     memory.map_large_buffers()
     if settings.auth_mode == "path":
         sys.stderr.write(PATH_MODE_WARNING)
@@ -105,15 +105,15 @@ def on_starting(_server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Let a new worker take its first request only when it knows whom to believe."""
+    """Renew the lease of the AUTH_MODE and prefetch the issuer's keys before the first request."""
     modes.keep(worker.wsgi)
     external.learn_keys(worker.wsgi)
 
 
 def child_exit(_server: Any, worker: Any) -> None:
-    """Keep what the worker has counted."""
+    """Merge the metrics of an ended worker."""
     try:
         metrics.merge_dead_worker(worker.pid)
     except Exception:
-        # gunicorn would end, and the service with it, for a few numbers.
+        # An exception here would end gunicorn, and with it the service.
         logging.getLogger("gunicorn.error").exception("What a worker has counted is lost.")

@@ -1,4 +1,4 @@
-"""`python -m taskapi`: database, migrations, gunicorn; and all of it stopped together."""
+"""`python -m taskapi`: start and stop the database, the migrations and gunicorn together."""
 
 from __future__ import annotations
 
@@ -25,54 +25,54 @@ from taskapi.exceptions import DatabaseNotReady, DatabaseUnavailable
 from taskapi.settings import VERSION, Settings, SettingsError
 
 _GUNICORN_CONFIG = Path(__file__).resolve().parent.parent / "gunicorn.conf.py"
-_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 -- to tell, not to bind
-_PATIENCE_SECONDS = 7  # Of the ten that Ctrl-C may take, the database needs up to three.
+_WILDCARD_HOSTS = ("0.0.0.0", "::")  # noqa: S104 -- compared, not bound
+_GUNICORN_STOP_SECONDS = 7  # Ctrl-C may take ten seconds; the database needs up to three.
 
 log = structlog.get_logger()
 
 
 class CannotStart(Exception):
-    """`str()` says why, and what to do."""
+    """The service cannot start; `str()` contains the reason and the fix."""
 
 
 class StopSignal:
-    """Remembers that somebody said stop: Ctrl-C, an operator, or the end of the terminal.
+    """Records SIGINT, SIGTERM and SIGHUP: Ctrl-C, an operator, or the end of the terminal.
 
-    The way of Python, to raise an exception wherever the program is, can leave processes
-    behind, and an exception that is raised in a finaliser is lost.
+    Python's default raises an exception at an arbitrary point of the program. That can leave
+    processes behind, and an exception that is raised in a finaliser is lost.
     """
 
     def __init__(self) -> None:
-        self.heard = False
+        self.is_received = False
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._hear)
+            signal.signal(number, self._receive)
 
-    def _hear(self, *_: object) -> None:
-        self.heard = True
+    def _receive(self, *_: object) -> None:
+        self.is_received = True
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the service until it is told to stop; return the exit status."""
+    """Run the service until a stop signal; return the exit status."""
     options = _parser().parse_args(arguments)
     stop = StopSignal()
     try:
         settings = Settings.from_environment()
         if not options.migrate_only:
-            _require_free_port(settings)
+            _validate_port(settings)
         with _database(settings, stop):
-            if options.migrate_only and not stop.heard:
+            if options.migrate_only and not stop.is_received:
                 prepare_database(settings, to_serve=False)
-            return 0 if options.migrate_only or stop.heard else _serve(settings, stop)
+            return 0 if options.migrate_only or stop.is_received else _serve(settings, stop)
     except SettingsError as error:
-        _tell(f"taskapi cannot start, these settings are wrong:\n{error}")
+        _print_message(f"taskapi cannot start, these settings are wrong:\n{error}")
         return 2
     except (CannotStart, devdb.EmbeddedPostgresError, OSError) as error:
-        _tell(f"taskapi cannot start: {error}")
+        _print_message(f"taskapi cannot start: {error}")
         return 1
 
 
-def _tell(message: str) -> None:
-    # The terminal may be gone already, which must not keep us from stopping in order.
+def _print_message(message: str) -> None:
+    # The terminal may be closed already, which must not prevent an orderly stop.
     with suppress(OSError):
         print(message, file=sys.stderr, flush=True)
 
@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
             "  HOST, PORT        where to listen (127.0.0.1, 8000)\n"
             "  DATABASE_URL      postgresql://user:password@host:5432/database\n"
             "  JWT_SECRET_KEY    32 bytes or more; required with DATABASE_URL\n"
-            "  AUTH_MODE         who says who is asking: local, external or path\n"
+            "  AUTH_MODE         how requests are authenticated: local, external or path\n"
             "  CORS_ORIGINS      the origins of your frontends\n"
             "  WEB_CONCURRENCY   worker processes; THREADS: threads in each\n"
         ),
@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _require_free_port(settings: Settings) -> None:
+def _validate_port(settings: Settings) -> None:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM
@@ -116,28 +116,29 @@ def _require_free_port(settings: Settings) -> None:
             probe.bind(address)
             probe.listen()
         except OSError as error:
-            mends = {
+            hints = {
                 errno.EADDRNOTAVAIL: "HOST must be an address of this machine.",
                 errno.EACCES: "Choose a port above 1023: PORT=8000.",
             }
             another = f"Stop what uses it, or choose another: PORT={settings.port % 65535 + 1}."
             raise CannotStart(
                 f"port {settings.port} of {settings.host} cannot be used ({error.strerror}). "
-                f"{mends.get(error.errno or 0, another)}"
+                f"{hints.get(error.errno or 0, another)}"
             ) from None
 
 
 @contextmanager
 def _database(settings: Settings, stop: StopSignal) -> Iterator[None]:
     directory = settings.embedded_postgres_dir
-    with devdb.running(directory, lambda: not stop.heard) if directory else nullcontext():
+    with devdb.running(directory, lambda: not stop.is_received) if directory else nullcontext():
         yield
 
 
 def prepare_database(settings: Settings, *, to_serve: bool) -> None:
-    """Migrate and verify, and `to_serve` take the database for the mode of the settings.
+    """Migrate and verify the database; with `to_serve`, claim the lease of its AUTH_MODE.
 
-    Raises `CannotStart`, though not for an outage where it is to serve afterwards.
+    Raises `CannotStart` if the database is not fit to serve, and without `to_serve` also if it
+    cannot be reached.
     """
     app = create_app(settings)
     if to_serve:
@@ -154,7 +155,7 @@ def prepare_database(settings: Settings, *, to_serve: bool) -> None:
             reason = describe_error(error.__cause__ or error)
             if not to_serve:
                 raise CannotStart(reason) from error
-            _tell(
+            _print_message(
                 f"The database cannot be reached yet ({reason}). Until it can, requests for "
                 "data are answered with 503; then it is migrated and used."
             )
@@ -163,7 +164,7 @@ def prepare_database(settings: Settings, *, to_serve: bool) -> None:
 
 
 def _serve(settings: Settings, stop: StopSignal) -> int:
-    # In a session of its own: a terminal's Ctrl-C is for us, who stop it gracefully.
+    # In a session of its own, so that Ctrl-C reaches this process alone, which drains gunicorn.
     gunicorn = subprocess.Popen(
         [sys.executable, "-m", "gunicorn", "--config", str(_GUNICORN_CONFIG)],
         start_new_session=True,
@@ -171,15 +172,17 @@ def _serve(settings: Settings, stop: StopSignal) -> int:
     )
     is_announced = False
     try:
-        while not stop.heard:
+        while not stop.is_received:
             if gunicorn.poll() is not None:
-                if is_announced:  # Before that, it has said itself why it cannot start.
-                    _tell(f"gunicorn has ended by itself, with status {gunicorn.returncode}.")
+                if is_announced:  # Earlier, gunicorn has printed the reason itself.
+                    _print_message(
+                        f"gunicorn has ended by itself, with status {gunicorn.returncode}."
+                    )
                 return 1
             if settings.embedded_postgres_dir:
                 devdb.ensure_running(settings.embedded_postgres_dir)
-            if not is_announced and (is_announced := _answers(settings)):
-                _announce(settings)
+            if not is_announced and (is_announced := _is_live(settings)):
+                _print_banner(settings)
             with suppress(subprocess.TimeoutExpired):
                 gunicorn.wait(timeout=0.2 if is_announced else 0.05)
         return 0
@@ -187,30 +190,30 @@ def _serve(settings: Settings, stop: StopSignal) -> int:
         _stop(gunicorn)
 
 
-def _url(settings: Settings) -> str:
-    # Who listens everywhere is found here as well.
-    host = settings.host if settings.host not in _EVERYWHERE else "localhost"
+def _base_url(settings: Settings) -> str:
+    # A wildcard address also listens on localhost.
+    host = settings.host if settings.host not in _WILDCARD_HOSTS else "localhost"
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
-def _answers(settings: Settings) -> bool:
-    # Directly: a proxy of the environment would not find the way back here.
+def _is_live(settings: Settings) -> bool:
+    # Without proxies of the environment, which would not reach this machine by that address.
     opener = build_opener(ProxyHandler({}))
-    with suppress(OSError), opener.open(f"{_url(settings)}/health/live", timeout=5):
+    with suppress(OSError), opener.open(f"{_base_url(settings)}/health/live", timeout=5):
         return True
     return False
 
 
-def _announce(settings: Settings) -> None:
+def _print_banner(settings: Settings) -> None:
     where = settings.embedded_postgres_dir or "the PostgreSQL of DATABASE_URL"
     has_page = settings.auth_mode == "local" and settings.contract == "native"
-    page = f"  App     {_url(settings)}/app/\n" if has_page else ""
+    page = f"  App     {_base_url(settings)}/app/\n" if has_page else ""
     with suppress(OSError):
         print(
             f"\ntaskapi {VERSION} is running.\n"
-            f"  API     {_url(settings)}\n"
+            f"  API     {_base_url(settings)}\n"
             f"{page}"
-            f"  Docs    {_url(settings)}/docs\n"
+            f"  Docs    {_base_url(settings)}/docs\n"
             f"  Data    {where}\n"
             "Ctrl-C stops it.\n",
             flush=True,
@@ -220,10 +223,10 @@ def _announce(settings: Settings) -> None:
 def _stop(gunicorn: subprocess.Popen[bytes]) -> None:
     if gunicorn.poll() is None:
         gunicorn.terminate()
-        _tell("\nStopping: finishing what is in flight.")
+        _print_message("\nStopping: finishing the requests in progress.")
         with suppress(subprocess.TimeoutExpired):
-            gunicorn.wait(timeout=_PATIENCE_SECONDS)
-    # What is left of its session, workers of a killed master included.
+            gunicorn.wait(timeout=_GUNICORN_STOP_SECONDS)
+    # End the remaining processes of its session, including workers of a killed master.
     with suppress(ProcessLookupError):
         os.killpg(gunicorn.pid, signal.SIGKILL)
     gunicorn.wait()
