@@ -1,4 +1,4 @@
-"""Runs the migrations: one process at a time, all of them or none."""
+"""Run the migrations in one transaction, one process at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from taskapi.db.readiness import MIGRATION_LOCK
 
 
 def _is_ours(_object: object, _name: str | None, _type: str, reflected: bool, ours: object) -> bool:
-    """Leave alone what only the database knows: another program's tables are not ours to drop."""
+    """Ignore objects that only the database has, such as tables of other programs."""
     return not (reflected and ours is None)
 
 
@@ -33,8 +33,8 @@ else:
             include_object=_is_ours,
         )
         with context.begin_transaction():
-            # Waiting for another process's migrations may take as long as they take; a
-            # migration itself must not queue behind a long transaction and stop the service.
+            # Waiting for another process's migrations has no timeout. A migration itself must not
+            # queue behind a long transaction, since requests would queue behind it.
             connection.execute(text("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0"))
             connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
             connection.execute(text("SET LOCAL lock_timeout = '5s'"))

@@ -1,4 +1,4 @@
-"""Accounts, their sessions, and the role that row-level security binds."""
+"""Create accounts, sessions, and the role that row-level security binds."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_sessions_user_id"), "sessions", ["user_id"])
 
-    # Runs before the role is switched, so it sees every session. Its SQLSTATE is its answer.
+    # Runs before the role is switched, so it sees all sessions. It reports by its SQLSTATE.
     op.execute("""
         CREATE FUNCTION taskapi_check_session(session_id uuid, owner_id text) RETURNS void
         LANGUAGE plpgsql STABLE AS $$
@@ -63,7 +63,7 @@ def upgrade() -> None:
         END $$
     """)
 
-    # The role never sees a password's hash, nor the ids of refresh tokens.
+    # The role cannot read password hashes or refresh-token ids.
     op.execute("""
         GRANT SELECT (id, email, name, change_seq, created_at), UPDATE (change_seq)
           ON users TO taskapi_user;
@@ -82,7 +82,7 @@ def downgrade() -> None:
     op.drop_table("sessions")
     op.drop_table("users")
     op.execute("DROP FUNCTION taskapi_check_session(uuid, text)")
-    # The role belongs to the whole server, and other databases may use it: it stays.
+    # The role is shared by all databases of the server, and another one may use it. Keep it.
     op.execute("""
         DO $$ BEGIN
           EXECUTE format('REVOKE ALL ON SCHEMA %I FROM taskapi_user', current_schema());
@@ -91,7 +91,10 @@ def downgrade() -> None:
 
 
 def _provide_role() -> None:
-    """Make the role and let the connecting role switch to it, or say who else can."""
+    """Create the role and grant it to the current role.
+
+    Raises `PermissionError` with the SQL for an administrator if the current role may not.
+    """
     connection = op.get_bind()
     me = connection.execute(
         sa.text("""
@@ -103,7 +106,7 @@ def _provide_role() -> None:
     create = "CREATE ROLE taskapi_user NOLOGIN NOBYPASSRLS"
     grant = f"GRANT taskapi_user TO {me.name}"
     if not me.exists and me.may_create:
-        # Another database of this server may be doing the same.
+        # A migration of another database of this server may create it at the same time.
         op.execute(f"""
             DO $$ BEGIN {create};
             EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$

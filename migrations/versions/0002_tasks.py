@@ -1,4 +1,4 @@
-"""Tasks, numbered by their owner's change counter."""
+"""Create tasks, with versions from the owner's change counter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a session was opened, attempts to log in, and owners whom an issuer outside knows."""
+"""Add device and address of sessions, login attempts, and owners of an external issuer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("subject", name=op.f("pk_login_attempts")),
     )
-    # An owner without an account here is made by the first write, and only for oneself.
+    # The first write of an external user inserts its own row. The policy allows no other id.
     op.execute("""
         GRANT SELECT (device) ON sessions TO taskapi_user;
         GRANT INSERT (id, change_seq) ON users TO taskapi_user

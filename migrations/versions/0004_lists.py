@@ -1,4 +1,4 @@
-"""What lists are sought and sorted by."""
+"""Add the columns and indexes for searching and sorting lists."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ORDERS = ("created_at", "completed_at", "title_key", "order")
 
 
 def upgrade() -> None:
-    # A release that does not know these columns yet goes on adding tasks without them.
+    # The previous release inserts tasks without these columns while it still runs.
     for name in ("title_words", "description_words"):
         op.add_column("tasks", sa.Column(name, sa.Text(), server_default="", nullable=False))
     for tasks in _batches():
@@ -82,14 +82,14 @@ def _batches() -> Iterator[Sequence[sa.Row[tuple[str, str, str, str | None]]]]:
         user_id, task_id = tasks[-1].user_id, tasks[-1].id
 
 
-# How texts were folded when this was written; `taskapi.tasks.words` may fold them otherwise.
+# The folding of texts as of this revision; `taskapi.tasks.words` may differ.
 
-# Letters that have no accent to lose but are typed without their stroke all the same.
+# Letters without a decomposition that are commonly typed without their stroke.
 _STROKES = str.maketrans(
     {"ø": "o", "ł": "l", "đ": "d", "ħ": "h", "ŧ": "t", "ı": "i", "æ": "ae", "œ": "oe"}
 )
 
-# Scripts that put no space between words, and pictures: each character is a word.
+# Scripts without spaces between words, and pictographs: each character is a word.
 _ALONE = (
     "\u2190-\u23ff\u25a0-\u27bf\u2900-\u297f\u2b00-\u2bff\u3030-\u30ff\u3400-\u4dbf"
     "\u4e00-\u9fff\uf900-\ufaff\U0001f000-\U0003ffff"

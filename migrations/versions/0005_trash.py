@@ -1,4 +1,4 @@
-"""What was deleted: in the trash, and as a change that other devices learn of."""
+"""Create the trash, and tombstones for the change feed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first answers to requests that may be sent again."""
+"""Create idempotency keys with their stored responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accounts that an operator has closed."""
+"""Let operators disable accounts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Descriptions as long as contract B takes them; a longer limit rewrites no rows."""
+"""Extend descriptions to the limit of contract B, which rewrites no rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     for table in _TABLES:
-        # What is longer is cut: the release before has no room for it.
+        # Longer descriptions are truncated to the limit of the previous release.
         op.execute(
             f"UPDATE {table} SET description = left(description, 2000) "
             "WHERE length(description) > 2000"

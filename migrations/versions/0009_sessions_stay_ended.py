@@ -1,4 +1,4 @@
-"""A session that has ended stays so, whatever statement runs for its user."""
+"""Prevent statements for a user from reopening an ended session."""
 
 from __future__ import annotations
 

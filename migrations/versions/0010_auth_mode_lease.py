@@ -1,4 +1,4 @@
-"""Which AUTH_MODE serves the database: one at a time."""
+"""Create the lease that lets one AUTH_MODE at a time serve the database."""
 
 from __future__ import annotations
 

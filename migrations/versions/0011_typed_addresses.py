@@ -1,7 +1,7 @@
-"""E-mail addresses as they were typed, beside the form that is compared.
+"""Store e-mail addresses as they were typed, in addition to the canonical form.
 
-It stays empty for accounts that are there: `email` cannot tell what was typed, and the release
-before finds them by it as it is. A login renews them.
+The column stays null for existing accounts: the typed form cannot be derived from `email`, and
+the previous release finds accounts by `email` as it is. A login fills it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How many tasks an owner has, for the quota."""
+"""Store the number of tasks of each owner, for the quota."""
 
 from __future__ import annotations
 

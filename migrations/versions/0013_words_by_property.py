@@ -1,6 +1,6 @@
-"""Words by Unicode properties: what is stored of texts that are not ASCII is made anew.
+"""Recompute the search words of texts that are not ASCII, by Unicode properties.
 
-The rules are written out here as they are at this revision; those of later ones may differ.
+The rules are copied as of this revision; those of later revisions may differ.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # The release before finds what it writes, and the words of ASCII texts are the same.
+    # The previous release finds the texts that it writes, and ASCII words are unchanged.
     pass
 
 

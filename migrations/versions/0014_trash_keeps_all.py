@@ -1,4 +1,4 @@
-"""What the trash keeps of columns that the release which deletes a task does not know."""
+"""Keep columns in the trash that are unknown to the release which deletes a task."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("trash", sa.Column("other_columns", JSONB(), server_default="{}", nullable=False))
-    # Columns that the row lacks have their defaults. It runs as the role that calls it, so that
-    # row-level security holds.
+    # Missing columns get their defaults. The function has the rights of its caller, so that
+    # row-level security applies.
     op.execute("""
         CREATE FUNCTION taskapi_insert_task(kept jsonb) RETURNS tasks LANGUAGE plpgsql AS $$
         DECLARE

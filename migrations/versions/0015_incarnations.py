@@ -1,4 +1,4 @@
-"""Incarnations: no change number is given out twice, though the database goes back in time."""
+"""Add incarnations, which keep change numbers unique after a restore or recovery."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def upgrade() -> None:
         sa.Column("server", sa.Text()),
         sa.PrimaryKeyConstraint("first_change", name=op.f("pk_incarnations")),
     )
-    # A server and its timeline: another one after a promotion, and after a recovery to a point in
-    # time. NULL where the provider of the database does not tell.
+    # The system identifier and the timeline, which changes with a promotion and a point-in-time
+    # recovery. NULL if the database's provider does not disclose them.
     op.execute("""
         CREATE FUNCTION taskapi_server() RETURNS text LANGUAGE plpgsql STABLE AS $$
         BEGIN
@@ -39,8 +39,8 @@ def upgrade() -> None:
         CREATE FUNCTION taskapi_first_change() RETURNS bigint LANGUAGE sql STABLE AS
           'SELECT max(first_change) FROM incarnations'
     """)
-    # Microseconds are ahead of any counter, whatever a lost history had counted, and exact in
-    # JavaScript until the year 2255.
+    # Microseconds since 1970 are above any counter, including those of a lost history. They are
+    # exact in JavaScript until the year 2255.
     op.execute("""
         CREATE FUNCTION taskapi_begin_incarnation(at_least bigint) RETURNS bigint
         LANGUAGE plpgsql AS $$
