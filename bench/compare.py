@@ -147,7 +147,7 @@ def time_token_checks(count: int = 2000) -> tuple[float, float]:
     }
     with create_app(Settings.from_environment(env_file=os.devnull)).app_context():
         user = {"id": str(uuid7())}
-        granted = [tokens.grant(user, str(uuid7()), str(uuid7())) for _ in range(count)]
+        granted = [tokens.make_grant(user, str(uuid7()), str(uuid7())) for _ in range(count)]
         signed = [tokens.sign_pair(one)["access_token"] for one in granted]
         seconds = []
         for _ in range(2):

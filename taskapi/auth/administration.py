@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, and_, delete, func, select, update
 from taskapi.auth import accounts, deletion
 from taskapi.auth.exceptions import UserNotFound
 from taskapi.auth.models import PROFILE, LoginAttempts, Session, User
-from taskapi.auth.sessions import IS_OPEN
+from taskapi.auth.sessions import SESSION_IS_OPEN
 from taskapi.db.execute import SYSTEM, Row, execute, transaction
 
 _PAGE = 500  # accounts read at a time
@@ -21,7 +21,9 @@ log = structlog.get_logger()
 
 def list_accounts() -> Iterator[Row]:
     """Read all accounts in the order of their ids, with their open sessions counted."""
-    sessions = select(func.count()).where(Session.user_id == User.id, *IS_OPEN).scalar_subquery()
+    sessions = (
+        select(func.count()).where(Session.user_id == User.id, *SESSION_IS_OPEN).scalar_subquery()
+    )
     last = ""
     while True:
         page = execute(
@@ -29,7 +31,7 @@ def list_accounts() -> Iterator[Row]:
                 *(*PROFILE, User.disabled_at),
                 sessions.label("sessions"),
             )
-            .where(User.id > last, ~and_(*deletion.IS_CLOSED))
+            .where(User.id > last, ~and_(*deletion.ACCOUNT_IS_CLOSED))
             .order_by(User.id)
             .limit(_PAGE),
             acting_as=SYSTEM,
@@ -68,7 +70,7 @@ def list_sessions(email: str) -> list[Row]:
         select(
             Session.id, Session.device, Session.address, Session.created_at, Session.last_used_at
         )
-        .where(Session.user_id == user_id, *IS_OPEN)
+        .where(Session.user_id == user_id, *SESSION_IS_OPEN)
         .order_by(Session.last_used_at.desc(), Session.id.desc()),
         acting_as=SYSTEM,
     )
@@ -116,7 +118,7 @@ def _set(email: str, **values: Any) -> str:
 
 
 def _end(*which: ColumnElement[bool]) -> int:
-    statement = update(Session).where(*IS_OPEN, *which).values(revoked_at=func.now())
+    statement = update(Session).where(*SESSION_IS_OPEN, *which).values(revoked_at=func.now())
     return len(execute(statement.returning(Session.id), acting_as=SYSTEM))
 
 

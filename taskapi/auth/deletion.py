@@ -31,7 +31,7 @@ from taskapi.db.execute import SYSTEM, execute, transaction
 _BATCH: Final = 500  # rows; 3 ms each
 _PATIENCE_SECONDS: Final = 10.0
 
-IS_CLOSED: Final = (User.email.is_(None), User.disabled_at.is_not(None))
+ACCOUNT_IS_CLOSED: Final = (User.email.is_(None), User.disabled_at.is_not(None))
 """What is true of an account that is being deleted; accounts of an issuer are never disabled."""
 
 
@@ -60,13 +60,15 @@ def delete_closed_account(user_id: str, seconds: float = _PATIENCE_SECONDS) -> b
         while execute(statement, values, acting_as=SYSTEM):
             if time.monotonic() > deadline:
                 return False
-    execute(delete(User).where(User.id == user_id, *IS_CLOSED), acting_as=SYSTEM)
+    execute(delete(User).where(User.id == user_id, *ACCOUNT_IS_CLOSED), acting_as=SYSTEM)
     return True
 
 
 def find_closed_accounts() -> list[str]:
     """Return the accounts whose deletion is not finished."""
-    return [row["id"] for row in execute(select(User.id).where(*IS_CLOSED), acting_as=SYSTEM)]
+    return [
+        row["id"] for row in execute(select(User.id).where(*ACCOUNT_IS_CLOSED), acting_as=SYSTEM)
+    ]
 
 
 @cache

@@ -14,7 +14,7 @@ from jwt import PyJWK
 
 from taskapi.auth.exceptions import TokenInvalid
 from taskapi.auth.keys import KeySet
-from taskapi.auth.verification import CACHED_TOKENS, Rule, translate_jwt_errors
+from taskapi.auth.verification import MAX_CACHED_TOKENS, Rule, translate_jwt_errors
 from taskapi.db.base import USER_ID_LENGTH
 from taskapi.settings import Settings
 
@@ -64,7 +64,7 @@ class Verifier:
             settings.jwt_expiry_leeway,
         )
         self._keys = _keys_of(settings)
-        self._verified: Callable[[str, int], Claims] = lru_cache(CACHED_TOKENS)(self._decode)
+        self._verified: Callable[[str, int], Claims] = lru_cache(MAX_CACHED_TOKENS)(self._decode)
 
     def learn_keys(self) -> None:
         """Ask the issuer for its keys, where it publishes them."""
@@ -76,7 +76,7 @@ class Verifier:
             raise TokenInvalid
         # A key that is withdrawn takes with it what has been verified by it.
         claims = self._verified(token, self._keys.generation())
-        self._rule.require_unexpired(claims.expires)
+        self._rule.validate_expiry(claims.expires)
         return claims
 
     def _decode(self, token: str, _generation: int) -> Claims:

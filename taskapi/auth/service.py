@@ -15,7 +15,13 @@ from uuid_utils import uuid7
 from taskapi.auth import accounts, addresses, deletion, passwords, tokens
 from taskapi.auth.exceptions import CredentialsInvalid, EmailTaken, PasswordWrong
 from taskapi.auth.models import PROFILE, Session, User
-from taskapi.auth.sessions import IS_OPEN, Client, authenticate, confirm_password, open_session
+from taskapi.auth.sessions import (
+    SESSION_IS_OPEN,
+    Client,
+    authenticate,
+    confirm_password,
+    open_session,
+)
 from taskapi.db.execute import SYSTEM, Actor, Row, execute, transaction
 from taskapi.exceptions import FieldError, SessionEnded, Unavailable, ValidationFailed
 from taskapi.http.exceptions import IdempotencyKeyInUse, IdempotencyKeyReused
@@ -212,7 +218,7 @@ def _require_unguessable(pointer: str, password: str, email: str, name: str | No
 def _mine(actor: Actor) -> tuple[ColumnElement[bool], ...]:
     """Make the conditions of a change to the actor's account: its session is still open."""
     session = select(Session.id).where(
-        *(Session.id == actor.session_id, Session.user_id == User.id), *IS_OPEN
+        *(Session.id == actor.session_id, Session.user_id == User.id), *SESSION_IS_OPEN
     )
     return User.id == actor.user_id, session.exists()
 

@@ -1,4 +1,4 @@
-"""Sessions: each is one login, and what its tokens name."""
+"""Log in, rotate refresh tokens, and list and end sessions."""
 
 from __future__ import annotations
 
@@ -41,42 +41,44 @@ from taskapi.http.idempotency import Keyed
 from taskapi.http.rate_limits import network_of
 from taskapi.observability.metrics import logins
 
-IS_OPEN = (Session.revoked_at.is_(None), Session.expires_at > func.now())
-"""What is true of a session that has not ended."""
+SESSION_IS_OPEN = (Session.revoked_at.is_(None), Session.expires_at > func.now())
+"""The conditions for a session that has neither ended nor expired."""
 
 MAX_SESSIONS = 100
 
-# Whoever trims at the same time leaves these rows to the other, so that nobody waits.
-_LONGEST_UNUSED = (
+# A concurrent login skips the locked rows, so that logins do not wait for each other.
+_SURPLUS_SESSIONS = (
     select(Session.id)
     .where(Session.user_id == bindparam("owner", type_=User.id.type))
     .order_by(Session.last_used_at.desc(), Session.id.desc())
     .offset(MAX_SESSIONS)
     .with_for_update(skip_locked=True)
 )
-_TRIM_SESSIONS = delete(Session).where(
-    Session.user_id == bindparam("owner", type_=User.id.type), Session.id.in_(_LONGEST_UNUSED)
+_DELETE_SURPLUS_SESSIONS = delete(Session).where(
+    Session.user_id == bindparam("owner", type_=User.id.type), Session.id.in_(_SURPLUS_SESSIONS)
 )
 
 log = structlog.get_logger()
 
 
 class Client(NamedTuple):
-    """What somebody calls from: how it names itself, and its address ("" if not known)."""
+    """The client of a request: its `User-Agent`, and its IP address ("" if unknown)."""
 
     device: str | None
     address: str
 
 
 def log_in(client: Client, keyed: Keyed, email: str, password: str) -> dict[str, Any]:
-    """Open a session.
+    """Verify the credentials, open a session and return its token pair.
 
-    Raises `CredentialsInvalid`, as late for a stranger as for a friend, and `AccountDisabled`.
+    Returns the earlier pair for a repeated idempotency key. Raises `AccountDisabled`,
+    `TooManyAttempts`, `Busy` and `CredentialsInvalid`; the latter takes as long for an unknown
+    e-mail address as for a wrong password (OWASP Authentication Cheat Sheet).
     """
     user = authenticate(client, email, password)
     with transaction(acting_as=SYSTEM):
-        # A password that is changed at this moment either waits for the new session and
-        # ends it, or is seen here.
+        # A concurrent password change either waits for this row lock and then ends the new
+        # session, or is detected here.
         is_unchanged = (User.id == user["id"], User.password_hash == user.pop("password_hash"))
         statement = select(User.disabled_at).where(*is_unchanged).with_for_update(read=True)
         found = execute(statement, acting_as=SYSTEM)
@@ -94,76 +96,78 @@ def log_in(client: Client, keyed: Keyed, email: str, password: str) -> dict[str,
 
 
 def authenticate(client: Client, email: str, password: str) -> Row:
-    """Return the profile and the password hash of whom address and password belong to.
+    """Return the profile and the password hash of the account with these credentials.
 
     Raises `CredentialsInvalid`, `TooManyAttempts`, `Busy`.
     """
-    account = _look_up(client, lambda query: accounts.with_address(query, email))
+    account = _load_account(client, lambda query: accounts.with_address(query, email))
     stored = account.get("stored_email") or canonicalise_leniently(email)
-    user = _verify(client, account, stored, password)
+    user = _verify_password(client, account, stored, password)
     if accounts.renew_address(user["id"], stored, email):
         user["email"] = email
     return user
 
 
 def confirm_password(client: Client, user_id: str, password: str) -> Row:
-    """Do the same for the session of an account, whose owner need not say the address.
+    """Verify the password of a logged-in user; return the profile and the password hash.
 
     Raises `CredentialsInvalid`, `TooManyAttempts`, `Busy`.
     """
-    account = _look_up(client, lambda query: query.where(User.id == user_id))
-    account["was_here"] = True
-    return _verify(client, account, account.get("stored_email") or "", password)
+    account = _load_account(client, lambda query: query.where(User.id == user_id))
+    account["is_known"] = True
+    return _verify_password(client, account, account.get("stored_email") or "", password)
 
 
-def _verify(client: Client, account: Row, stored_email: str, password: str) -> Row:
-    """Return the account if the password is its own; attempts are counted by `stored_email`."""
-    is_known = account.pop("was_here")
-    counted_at = throttle.admit(stored_email, client.address, is_known=is_known)
+def _verify_password(client: Client, account: Row, stored_email: str, password: str) -> Row:
+    """Return the account if the password matches; count the attempt under `stored_email`."""
+    is_known = account.pop("is_known")
+    counted_at = throttle.record_attempt(stored_email, client.address, is_known=is_known)
     account.pop("stored_email", None)
     old_hash = account["password_hash"]
     try:
         matches, new_hash = passwords.verify_password(password, old_hash)
     except Busy:
-        throttle.take_back(stored_email, client.address, counted_at)
+        throttle.discard_attempt(stored_email, client.address, counted_at)
         raise
     if not matches:
         log.warning("login_failed", user_id=account["id"])
         logins.labels("failed").inc()
         raise CredentialsInvalid
-    throttle.forgive(stored_email, client.address, counted_at)
+    throttle.record_success(stored_email, client.address, counted_at)
     if new_hash:
-        _renew_hash(account, new_hash, password)
+        _replace_hash(account, new_hash, password)
     return account
 
 
-def _look_up(client: Client, restrict: Callable[[accounts.Accounts], accounts.Accounts]) -> Row:
-    """Return the account, or nobody's, and whether it was used from this address before."""
-    called_from_here = select(Session.id).where(
-        Session.user_id == User.id, _is_of_network(client.address)
+def _load_account(
+    client: Client, restrict: Callable[[accounts.Accounts], accounts.Accounts]
+) -> Row:
+    """Load an account, or a placeholder, with `is_known` for an earlier client address."""
+    earlier_session = select(Session.id).where(
+        Session.user_id == User.id, _match_network(client.address)
     )
     statement = select(
         *PROFILE,
         User.email.label("stored_email"),
         User.password_hash,
-        called_from_here.exists().label("was_here"),
+        earlier_session.exists().label("is_known"),
     )
     found = execute(restrict(statement), acting_as=SYSTEM)
-    return found[0] if found else {"id": None, "password_hash": None, "was_here": False}
+    return found[0] if found else {"id": None, "password_hash": None, "is_known": False}
 
 
-def _is_of_network(address: str) -> ColumnElement[bool]:
-    """Make the condition that a session is of what counts as this address."""
+def _match_network(address: str) -> ColumnElement[bool]:
+    """Build the condition that a session was opened from this network."""
     if not address:
         return false()
-    # A host of IPv6 changes its address within its /64 (RFC 8981).
+    # An IPv6 host changes its address within its /64 (RFC 8981).
     return cast(Session.address, INET).op("<<=", is_comparison=True)(
         cast(network_of(address), INET)
     )
 
 
-def _renew_hash(user: Row, new_hash: str, password: str) -> None:
-    """Replace a hash that is out of date, if that has not been done at this moment."""
+def _replace_hash(user: Row, new_hash: str, password: str) -> None:
+    """Replace an outdated hash, unless a concurrent request has replaced it."""
     is_own = User.id == user["id"]
     renewed = execute(
         update(User)
@@ -181,9 +185,9 @@ def _renew_hash(user: Row, new_hash: str, password: str) -> None:
 
 
 def open_session(client: Client, user: Row) -> tokens.Grant:
-    """Add a session and return what its tokens are to say.
+    """Insert a session and return the grant of its first token pair.
 
-    A user has `MAX_SESSIONS`, ended ones included; those that were used longest ago go.
+    A user keeps the `MAX_SESSIONS` most recently used sessions, ended ones included.
     """
     session_id, refresh_id = str(uuid7()), str(uuid7())
     execute(
@@ -193,25 +197,25 @@ def open_session(client: Client, user: Row) -> tokens.Grant:
             refresh_id=refresh_id,
             device=client.device,
             address=client.address or None,
-            expires_at=_session_end(),
+            expires_at=_compute_session_expiry(),
         ),
         acting_as=SYSTEM,
     )
-    execute(_TRIM_SESSIONS, {"owner": user["id"]}, acting_as=SYSTEM)
-    return tokens.grant(user, session_id, refresh_id)
+    execute(_DELETE_SURPLUS_SESSIONS, {"owner": user["id"]}, acting_as=SYSTEM)
+    return tokens.make_grant(user, session_id, refresh_id)
 
 
 def refresh(claims: tokens.Claims, keyed: Keyed) -> dict[str, Any]:
-    """Exchange a refresh token for a new pair.
+    """Exchange a refresh token for a new pair (refresh-token rotation, RFC 9700, 4.14.2).
 
-    A token that was spent before ends its session: somebody else may hold a copy. With the key
-    of its exchange it comes from whoever made that, and gets the same pair. Raises
-    `SessionEnded`, `RefreshTokenReused`, `RefreshTokenSuperseded`, `IdempotencyKeyReused`.
+    Reuse of a rotated token ends its session, because the token may be stolen. A retry with the
+    idempotency key of the rotation returns the same pair. Raises `SessionEnded`,
+    `RefreshTokenReused`, `RefreshTokenSuperseded`, `IdempotencyKeyReused`.
     """
     with keyed.transaction(acting_as=SYSTEM):
         if done := keyed.find(claims.user_id):
-            return tokens.sign_pair(_granted_before(claims, **done))
-        granted = _spend(claims)
+            return tokens.sign_pair(_replay_rotation(claims, done["spent"], done["granted"]))
+        granted = _rotate_refresh_token(claims)
         if granted:
             done = {"spent": claims.token_id, "granted": granted._asdict()}
             keyed.keep(claims.user_id, done)
@@ -221,65 +225,67 @@ def refresh(claims: tokens.Claims, keyed: Keyed) -> dict[str, Any]:
     return tokens.sign_pair(granted)
 
 
-def _spend(claims: tokens.Claims) -> tokens.Grant | None:
-    """Replace the refresh token, or end its session where it was spent before (None).
+def _rotate_refresh_token(claims: tokens.Claims) -> tokens.Grant | None:
+    """Rotate the refresh token, or end the session and return None if it was already used.
 
-    One statement decides, so that of several requests with the same token exactly one
-    wins. Raises `SessionEnded`.
+    A single statement decides, so that exactly one of several concurrent requests with the same
+    token succeeds. Raises `SessionEnded`.
     """
     next_id = str(uuid7())
-    is_unspent = Session.refresh_id == claims.token_id
+    is_current = Session.refresh_id == claims.token_id
     rows = execute(
         update(Session)
         .where(
             *(User.id == Session.user_id, Session.user_id == claims.user_id),
-            *(Session.id == claims.session_id, *IS_OPEN),
+            *(Session.id == claims.session_id, *SESSION_IS_OPEN),
         )
         .values(
-            refresh_id=case((is_unspent, next_id), else_=Session.refresh_id),
-            revoked_at=case((is_unspent, null()), else_=func.now()),
+            refresh_id=case((is_current, next_id), else_=Session.refresh_id),
+            revoked_at=case((is_current, null()), else_=func.now()),
             last_used_at=func.now(),
-            expires_at=case((is_unspent, _session_end()), else_=Session.expires_at),
+            expires_at=case((is_current, _compute_session_expiry()), else_=Session.expires_at),
         )
-        .returning(*PROFILE, (Session.refresh_id == next_id).label("is_renewed")),
+        .returning(*PROFILE, (Session.refresh_id == next_id).label("is_rotated")),
         acting_as=SYSTEM,
     )
     if not rows:
         raise SessionEnded
     user = rows[0]
-    is_renewed = user.pop("is_renewed")
-    return tokens.grant(user, claims.session_id, next_id) if is_renewed else None
+    is_rotated = user.pop("is_rotated")
+    return tokens.make_grant(user, claims.session_id, next_id) if is_rotated else None
 
 
-def _granted_before(claims: tokens.Claims, spent: str, granted: dict[str, Any]) -> tokens.Grant:
-    """Return what was granted for `spent`, to whoever shows that or what they got for it.
+def _replay_rotation(
+    claims: tokens.Claims, rotated_id: str, granted: dict[str, Any]
+) -> tokens.Grant:
+    """Return the grant of an earlier rotation for its old or its new refresh token.
 
-    Where the new token is used already, the request was on its way for long, and nobody waits
-    for its answer any more.
+    Raises `RefreshTokenSuperseded` if the new token has been used: the retry arrived late and its
+    client no longer waits.
     """
-    before = tokens.Grant(**granted)
-    # A browser may have taken the cookie and have lost the page that had asked for it.
-    if claims.token_id not in (spent, before.refresh_id):
+    earlier = tokens.Grant(**granted)
+    # A browser may store the new cookie after its page, which sent the request, was closed.
+    if claims.token_id not in (rotated_id, earlier.refresh_id):
         raise IdempotencyKeyReused
     rows = execute(
-        select(Session.refresh_id).where(Session.id == before.session_id, *IS_OPEN),
+        select(Session.refresh_id).where(Session.id == earlier.session_id, *SESSION_IS_OPEN),
         acting_as=SYSTEM,
     )
     if not rows:
         raise SessionEnded
-    if rows[0]["refresh_id"] != before.refresh_id:
+    if rows[0]["refresh_id"] != earlier.refresh_id:
         raise RefreshTokenSuperseded
-    return before
+    return earlier
 
 
 def list_sessions(actor: Actor) -> list[Row]:
-    """Return the actor's open sessions, the last used first."""
+    """Return the actor's open sessions, most recently used first."""
     return execute(
         select(
             *(Session.id, Session.device, Session.created_at, Session.last_used_at),
             (Session.id == actor.session_id).label("current"),
         )
-        .where(Session.user_id == actor.user_id, *IS_OPEN)
+        .where(Session.user_id == actor.user_id, *SESSION_IS_OPEN)
         .order_by(Session.last_used_at.desc(), Session.id.desc()),
         acting_as=actor,
     )
@@ -287,21 +293,21 @@ def list_sessions(actor: Actor) -> list[Row]:
 
 def end_session(actor: Actor, session_id: str) -> None:
     """End one of the actor's sessions. Raises `SessionNotFound`."""
-    if not _end(actor, Session.id == session_id):
+    if not _revoke(actor, Session.id == session_id):
         raise SessionNotFound
     log.info("session_ended", user_id=actor.user_id, session_id=session_id)
 
 
 def log_out(actor: Actor, keyed: Keyed, *, everywhere: bool) -> None:
-    """End the actor's session, or all of them; their tokens are refused from now on."""
+    """End the actor's session, or with `everywhere` all sessions, and revoke their tokens."""
     try:
         with keyed.transaction(acting_as=actor):
             if keyed.find(actor.user_id, acting_as=actor) is not None:
                 return
-            _end(actor, *(() if everywhere else (Session.id == actor.session_id,)))
+            _revoke(actor, *(() if everywhere else (Session.id == actor.session_id,)))
             keyed.keep(actor.user_id, {}, acting_as=actor)
     except SessionEnded:
-        # Perhaps by this very request, whose answer was lost.
+        # An earlier attempt of this request may have ended it.
         with keyed.transaction(acting_as=SYSTEM):
             if keyed.find(actor.user_id) is None:
                 raise
@@ -309,17 +315,17 @@ def log_out(actor: Actor, keyed: Keyed, *, everywhere: bool) -> None:
     log.info("logged_out", user_id=actor.user_id, everywhere=everywhere)
 
 
-def _end(actor: Actor, *which: ColumnElement[bool]) -> list[Row]:
+def _revoke(actor: Actor, *conditions: ColumnElement[bool]) -> list[Row]:
     return execute(
         update(Session)
-        .where(Session.user_id == actor.user_id, *IS_OPEN, *which)
+        .where(Session.user_id == actor.user_id, *SESSION_IS_OPEN, *conditions)
         .values(revoked_at=func.now())
         .returning(Session.id),
         acting_as=actor,
     )
 
 
-def _session_end() -> ColumnElement[datetime]:
-    """Return the end of a session that is used now, by the clock that it is compared with."""
+def _compute_session_expiry() -> ColumnElement[datetime]:
+    """Return the expiry of a session used now, by the database's clock."""
     lifetime: timedelta = current_app.config["JWT_REFRESH_TOKEN_EXPIRES"]
     return func.now() + lifetime

@@ -1,8 +1,8 @@
-"""Limit failures to log in: counted in PostgreSQL, for all workers together.
+"""Throttle failed logins and lock accounts, with counters in PostgreSQL for all workers.
 
-An attempt counts as a failure until its password has been verified, so that a hundred at the same
-time are no way around. The right password uncounts its own attempt and ends the row of failures of
-its e-mail address, but not the failures of others behind the same client address.
+Every attempt counts as a failure until its password has been verified, so concurrent attempts
+cannot exceed the limits. A correct password removes its own attempt and resets the consecutive
+failures of its e-mail address, but not the failures of other accounts at the same client address.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ from taskapi.http.rate_limits import network_of
 from taskapi.observability.metrics import logins
 from taskapi.settings import Settings
 
-FREE_FAILURES = 5
-"""Failures of an e-mail address from one client address, after which the next one waits."""
+MAX_FAILURES_WITHOUT_WAIT = 5
+"""Failures for one e-mail address from one client address before the first wait."""
 
 FIRST_WAIT = timedelta(seconds=5)
-LONGEST_WAIT = timedelta(minutes=15)
-FORGOTTEN_AFTER = timedelta(days=1)
+MAX_WAIT = timedelta(minutes=15)
+FAILURES_EXPIRE_AFTER = timedelta(days=1)
 
-FAILURES_IN_A_ROW = 100
-"""Failures of an e-mail address, wherever they come from (NIST SP 800-63B, 5.2.2)."""
+MAX_CONSECUTIVE_FAILURES = 100
+"""Consecutive failures for an e-mail address from any client (NIST SP 800-63B, 5.2.2)."""
 
-FAILURES_OF_ANYBODY = 90
-"""So many of them before only client addresses that did not fail may go on."""
+MAX_FAILURES_FAILED_ADDRESS = 90
+"""The limit for client addresses that have failed for this e-mail address."""
 
-FAILURES_OF_STRANGERS = 95
-"""So many of them before only client addresses may that the owner has logged in from."""
+MAX_FAILURES_NEW_ADDRESS = 95
+"""The limit for client addresses that the owner has not logged in from."""
 
 _FAILURES_PER_ADDRESS = "taskapi.login_failures_per_address"
 _NO_WAIT = timedelta(0)
 
 log = structlog.get_logger()
 
-_read = datetime.fromisoformat
+_parse_time = datetime.fromisoformat
 
 
-class Count(NamedTuple):
-    """The attempts that were counted under one subject."""
+class Counter(NamedTuple):
+    """The state of one subject's counter."""
 
     attempts: int
     counted_since: datetime
@@ -58,39 +58,43 @@ class Count(NamedTuple):
 
 
 class Subjects(NamedTuple):
-    """What attempts are counted by, as digests."""
+    """The keys of an attempt's three counters, as SHA-256 digests."""
 
     address: bytes
     email: bytes
-    both: bytes
+    pair: bytes
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Remember how many failures one client address may have, whatever the e-mail address."""
+    """Read the limit of failures from one client address over all accounts."""
     app.extensions[_FAILURES_PER_ADDRESS] = parse(settings.login_failures_per_address)
 
 
-def admit(email: str, address: str, *, is_known: bool) -> datetime:
-    """Count an attempt to log in as a failure, and return when that was.
+def record_attempt(email: str, address: str, *, is_known: bool) -> datetime:
+    """Count a login attempt as a failure and return its time.
 
-    `is_known` says that the account's owner has logged in from this address before. Raises
-    `TooManyAttempts`, and then counts nothing.
+    `email` is the stored form of the address, and `address` the client's IP address. `is_known` is
+    true if the owner has logged in from this client address before. Raises `TooManyAttempts`
+    without counting the attempt.
     """
-    subjects = _subjects(email, address)
+    subjects = _digest_subjects(email, address)
     limit: RateLimitItem = current_app.extensions[_FAILURES_PER_ADDRESS]
     window = timedelta(seconds=limit.get_expiry())
     with transaction(acting_as=SYSTEM):
-        now, counts = _lock(subjects)
+        now, counters = _lock_counters(subjects)
         wait = max(
-            _wait_of_address(counts[subjects.address], now, limit.amount, window),
-            _wait_of_email(
-                counts[subjects.email], now, is_known, has_failed=counts[subjects.both].attempts > 0
+            _compute_address_wait(counters[subjects.address], now, limit.amount, window),
+            _compute_email_wait(
+                counters[subjects.email],
+                now,
+                is_known,
+                has_failed=counters[subjects.pair].attempts > 0,
             ),
-            _wait_of_both(counts[subjects.both], now),
+            _compute_pair_wait(counters[subjects.pair], now),
         )
         if wait <= _NO_WAIT:
-            _count(subjects, counts, now, window)
-    # After the commit: what `_lock` mended stays mended.
+            _increment_counters(subjects, counters, now, window)
+    # Raised after the commit, which keeps the timestamps that `_lock_counters` has corrected.
     if wait > _NO_WAIT:
         log.warning("login_throttled")
         logins.labels("throttled").inc()
@@ -98,57 +102,62 @@ def admit(email: str, address: str, *, is_known: bool) -> datetime:
     return now
 
 
-def _count(
-    subjects: Subjects, counts: dict[bytes, Count], now: datetime, window: timedelta
+def _increment_counters(
+    subjects: Subjects, counters: dict[bytes, Counter], now: datetime, window: timedelta
 ) -> None:
-    begins_anew = LoginAttempts.subject.in_(
+    is_expired = LoginAttempts.subject.in_(
         subject
-        for subject, count in counts.items()
-        if (count.counted_since + window if subject == subjects.address else _end(count)) <= now
+        for subject, counter in counters.items()
+        if (
+            counter.counted_since + window
+            if subject == subjects.address
+            else _compute_expiry(counter)
+        )
+        <= now
     )
     execute(
         update(LoginAttempts)
         .where(LoginAttempts.subject.in_(subjects))
         .values(
-            attempts=case((begins_anew, 1), else_=LoginAttempts.attempts + 1),
-            counted_since=case((begins_anew, now), else_=LoginAttempts.counted_since),
+            attempts=case((is_expired, 1), else_=LoginAttempts.attempts + 1),
+            counted_since=case((is_expired, now), else_=LoginAttempts.counted_since),
             last_at=now,
         ),
         acting_as=SYSTEM,
     )
 
 
-def forgive(email: str, address: str, counted_at: datetime) -> None:
-    """Uncount an attempt with the right password, and end the row of failures before it."""
-    subjects = _subjects(email, address)
+def record_success(email: str, address: str, counted_at: datetime) -> None:
+    """Remove the attempt of a successful login and reset the consecutive failures."""
+    subjects = _digest_subjects(email, address)
     is_of_address = LoginAttempts.subject == subjects.address
-    _uncount(subjects, case((is_of_address, _one_less(counted_at)), else_=0))
+    _set_attempts(subjects, case((is_of_address, _decrement(counted_at)), else_=0))
 
 
-def take_back(email: str, address: str, counted_at: datetime) -> None:
-    """Uncount an attempt that could not be decided."""
-    _uncount(_subjects(email, address), _one_less(counted_at))
+def discard_attempt(email: str, address: str, counted_at: datetime) -> None:
+    """Remove an attempt whose password could not be verified."""
+    _set_attempts(_digest_subjects(email, address), _decrement(counted_at))
 
 
 def unlock(email: str) -> None:
-    """Forget the failures of an e-mail address in a row, wherever they came from."""
-    subject = _subjects(email, "").email
+    """Reset the consecutive failures of an e-mail address."""
+    subject = _digest_subjects(email, "").email
     execute(
         update(LoginAttempts).where(LoginAttempts.subject == subject).values(attempts=0),
         acting_as=SYSTEM,
     )
 
 
-def _one_less(counted_at: datetime) -> ColumnElement[int]:
-    # A count that has begun anew since does not hold the attempt any more.
-    is_held = LoginAttempts.counted_since <= counted_at
+def _decrement(counted_at: datetime) -> ColumnElement[int]:
+    # A counter that has restarted since then no longer includes the attempt.
+    is_included = LoginAttempts.counted_since <= counted_at
     return case(
-        (is_held, func.greatest(LoginAttempts.attempts - 1, 0)), else_=LoginAttempts.attempts
+        (is_included, func.greatest(LoginAttempts.attempts - 1, 0)), else_=LoginAttempts.attempts
     )
 
 
-def _uncount(subjects: Subjects, attempts: ColumnElement[int]) -> None:
-    # Locked in the order in which `admit` locks them: writers cannot deadlock.
+def _set_attempts(subjects: Subjects, attempts: ColumnElement[int]) -> None:
+    # Locked in the same order as in `record_attempt`, so that writers cannot deadlock.
     locked = (
         select(LoginAttempts.subject)
         .where(LoginAttempts.subject.in_(subjects))
@@ -160,17 +169,17 @@ def _uncount(subjects: Subjects, attempts: ColumnElement[int]) -> None:
     execute(statement.values(attempts=attempts), acting_as=SYSTEM)
 
 
-def _subjects(email: str, address: str) -> Subjects:
+def _digest_subjects(email: str, address: str) -> Subjects:
     address = network_of(address)
     kinds = (f"address\n{address}", f"email\n{email}", f"both\n{address}\n{email}")
     return Subjects(*(hashlib.sha256(kind.encode()).digest() for kind in kinds))
 
 
-def _lock(subjects: Subjects) -> tuple[datetime, dict[bytes, Count]]:
+def _lock_counters(subjects: Subjects) -> tuple[datetime, dict[bytes, Counter]]:
     new = insert(LoginAttempts).values([{"subject": subject} for subject in sorted(subjects)])
     rows = execute(
-        # An update locks the row, and returns it. What a clock that ran ahead has dated later than
-        # now is dated now: no wait is longer than its rule.
+        # The upsert locks existing rows too. It moves future timestamps, left by a clock that ran
+        # ahead, to the present, so that no wait exceeds its limit.
         new.on_conflict_do_update(
             index_elements=[LoginAttempts.subject],
             set_={
@@ -184,36 +193,42 @@ def _lock(subjects: Subjects) -> tuple[datetime, dict[bytes, Count]]:
         ),
         acting_as=SYSTEM,
     )
-    counts = {
-        bytes(row["subject"]): Count(
-            row["attempts"], _read(row["counted_since"]), _read(row["last_at"])
+    counters = {
+        bytes(row["subject"]): Counter(
+            row["attempts"], _parse_time(row["counted_since"]), _parse_time(row["last_at"])
         )
         for row in rows
     }
-    return max(_read(row["now"]) for row in rows), counts
+    return max(_parse_time(row["now"]) for row in rows), counters
 
 
-def _wait_of_address(count: Count, now: datetime, allowed: int, window: timedelta) -> timedelta:
-    if count.attempts < allowed:
+def _compute_address_wait(
+    counter: Counter, now: datetime, allowed: int, window: timedelta
+) -> timedelta:
+    if counter.attempts < allowed:
         return _NO_WAIT
-    return count.counted_since + window - now
+    return counter.counted_since + window - now
 
 
-def _wait_of_email(count: Count, now: datetime, is_known: bool, *, has_failed: bool) -> timedelta:
-    allowed = FAILURES_OF_ANYBODY if has_failed else FAILURES_OF_STRANGERS
-    if count.attempts < (FAILURES_IN_A_ROW if is_known else allowed):
+def _compute_email_wait(
+    counter: Counter, now: datetime, is_known: bool, *, has_failed: bool
+) -> timedelta:
+    allowed = MAX_FAILURES_FAILED_ADDRESS if has_failed else MAX_FAILURES_NEW_ADDRESS
+    if counter.attempts < (MAX_CONSECUTIVE_FAILURES if is_known else allowed):
         return _NO_WAIT
-    return _end(count) - now
+    return _compute_expiry(counter) - now
 
 
-def _end(count: Count) -> datetime:
-    """When a row of failures ends by itself."""
-    return count.last_at + FORGOTTEN_AFTER
+def _compute_expiry(counter: Counter) -> datetime:
+    """Return the time at which consecutive failures expire."""
+    return counter.last_at + FAILURES_EXPIRE_AFTER
 
 
-def _wait_of_both(count: Count, now: datetime) -> timedelta:
-    if count.attempts < FREE_FAILURES:
+def _compute_pair_wait(counter: Counter, now: datetime) -> timedelta:
+    if counter.attempts < MAX_FAILURES_WITHOUT_WAIT:
         return _NO_WAIT
-    doublings = min(count.attempts - FREE_FAILURES, 10)  # The longest wait is reached before.
-    wait = min(FIRST_WAIT * 2.0**doublings, LONGEST_WAIT)
-    return count.last_at + wait - now
+    doublings = min(
+        counter.attempts - MAX_FAILURES_WITHOUT_WAIT, 10
+    )  # MAX_WAIT is reached earlier.
+    wait = min(FIRST_WAIT * 2.0**doublings, MAX_WAIT)
+    return counter.last_at + wait - now

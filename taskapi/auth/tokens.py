@@ -1,4 +1,4 @@
-"""Tokens: who asks, said in a form that can be checked without asking anybody."""
+"""Sign and verify the access and refresh tokens of AUTH_MODE=local."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from flask_jwt_extended import JWTManager, create_access_token, create_refresh_t
 from uuid_utils import uuid7
 
 from taskapi.auth.exceptions import TokenInvalid
-from taskapi.auth.verification import CACHED_TOKENS, Rule, translate_jwt_errors
+from taskapi.auth.verification import MAX_CACHED_TOKENS, Rule, translate_jwt_errors
 from taskapi.settings import Settings
 
 _ALGORITHM = "HS256"
 _RULE = "taskapi.token_rule"
-_LONGEST_TOKEN = 4096  # characters
+_MAX_TOKEN_CHARACTERS = 4096
 
 
 class Claims(NamedTuple):
-    """What a verified token says. `expires` is in seconds since 1970."""
+    """The claims of a verified token. `expires` is in seconds since 1970."""
 
     user_id: str
     session_id: str
@@ -35,7 +35,7 @@ class Claims(NamedTuple):
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Configure how tokens are signed and what a token must say to be ours."""
+    """Configure the signing keys, the lifetimes and the required claims of tokens."""
     app.config.update(
         JWT_SECRET_KEY=settings.jwt_secret_keys[0],
         JWT_ALGORITHM=_ALGORITHM,
@@ -52,14 +52,16 @@ def init_app(app: Flask, settings: Settings) -> None:
         settings.jwt_clock_skew,
         settings.jwt_expiry_leeway,
     )
-    app.extensions["taskapi.signing_keys"] = {_key_id(key): key for key in settings.jwt_secret_keys}
-    # A signature that was right stays right: each token is verified once, and from then on
-    # only its expiry is compared. Whether its session lives is the database's to say.
-    app.extensions["taskapi.tokens"] = lru_cache(maxsize=CACHED_TOKENS)(_decode)
+    app.extensions["taskapi.signing_keys"] = {
+        _derive_key_id(key): key for key in settings.jwt_secret_keys
+    }
+    # Each signature is verified once and cached; afterwards only the expiry is checked. The
+    # database checks the session with every statement.
+    app.extensions["taskapi.tokens"] = lru_cache(maxsize=MAX_CACHED_TOKENS)(_decode)
 
 
 class Grant(NamedTuple):
-    """What a pair of tokens says; the same grant is always the same tokens.
+    """The content of a token pair; signing the same grant again gives identical tokens.
 
     `issued_at` is in seconds since 1970.
     """
@@ -71,18 +73,18 @@ class Grant(NamedTuple):
     issued_at: int
 
 
-def grant(user: dict[str, Any], session_id: str, refresh_id: str) -> Grant:
-    """Decide what a new pair says. `user` is the profile that is answered with it."""
+def make_grant(user: dict[str, Any], session_id: str, refresh_id: str) -> Grant:
+    """Make the grant of a new token pair. `user` is the profile returned with the tokens."""
     return Grant(user, session_id, str(uuid7()), refresh_id, int(time.time()))
 
 
 def sign_pair(granted: Grant) -> dict[str, Any]:
-    """Sign an access token for requests, and a refresh token for one exchange."""
+    """Sign the access token and the single-use refresh token of a grant."""
     return {
         "access_token": _sign(create_access_token, granted, granted.access_id, "ACCESS"),
         "refresh_token": _sign(create_refresh_token, granted, granted.refresh_id, "REFRESH"),
         "token_type": "Bearer",
-        "expires_in": int(_lifetime("ACCESS").total_seconds()),
+        "expires_in": int(_get_lifetime("ACCESS").total_seconds()),
         "user": granted.user,
     }
 
@@ -92,59 +94,59 @@ def _sign(create: Callable[..., str], granted: Grant, token_id: str, kind: str) 
         "sid": granted.session_id,
         "jti": token_id,
         "iat": granted.issued_at,
-        "exp": granted.issued_at + int(_lifetime(kind).total_seconds()),
+        "exp": granted.issued_at + int(_get_lifetime(kind).total_seconds()),
     }
     return str(
-        create(granted.user["id"], additional_claims=claims, additional_headers=_signed_by())
+        create(granted.user["id"], additional_claims=claims, additional_headers=_make_key_header())
     )
 
 
-def _lifetime(kind: str) -> timedelta:
+def _get_lifetime(kind: str) -> timedelta:
     lifetime: timedelta = current_app.config[f"JWT_{kind}_TOKEN_EXPIRES"]
     return lifetime
 
 
-def _find_key(token: str) -> str:
+def _select_key(token: str) -> str:
     keys: dict[str, str] = current_app.extensions["taskapi.signing_keys"]
     headers = jwt.get_unverified_header(token)
     return keys[headers["kid"]] if "kid" in headers else next(iter(keys.values()))
 
 
-def _signed_by() -> dict[str, str]:
-    """Name the key that signs, so that it is found among several (RFC 7515, 4.1.4)."""
+def _make_key_header() -> dict[str, str]:
+    """Return the `kid` header that identifies the signing key (RFC 7515, 4.1.4)."""
     return {"kid": next(iter(current_app.extensions["taskapi.signing_keys"]))}
 
 
-def _key_id(key: str) -> str:
+def _derive_key_id(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:12]
 
 
 def verify_token(token: str, kind: str) -> Claims:
-    """Read an `access` or a `refresh` token.
+    """Verify a token of the kind `access` or `refresh` and return its claims.
 
-    Raises `TokenExpired`, or `TokenInvalid` for all else that may be wrong with it.
+    Raises `TokenExpired`, or `TokenInvalid` for any other fault.
     """
-    if len(token) > _LONGEST_TOKEN:
+    if len(token) > _MAX_TOKEN_CHARACTERS:
         raise TokenInvalid
     decode: Callable[[str, str], Claims] = current_app.extensions["taskapi.tokens"]
     claims = decode(token, kind)
-    _rule().require_unexpired(claims.expires)
+    _get_rule().validate_expiry(claims.expires)
     return claims
 
 
-def _rule() -> Rule:
+def _get_rule() -> Rule:
     rule: Rule = current_app.extensions[_RULE]
     return rule
 
 
 def _decode(token: str, kind: str) -> Claims:
     with translate_jwt_errors():
-        payload = _rule().decode(
+        payload = _get_rule().decode(
             token,
-            _find_key(token),
+            _select_key(token),
             _ALGORITHM,
-            # The database knows which refresh token is unspent. So a session survives a clock
-            # that ran ahead and was set back, by however much.
+            # The database identifies the current refresh token, so `iat` is not needed for it.
+            # A session thus survives a clock that ran ahead and was set back.
             verify_iat=kind != "refresh",
         )
         claims = Claims(
@@ -157,8 +159,8 @@ def _decode(token: str, kind: str) -> Claims:
         lifetime = claims.expires - float(payload["iat"])
     if claims.kind != kind or "\x00" in claims.user_id:
         raise TokenInvalid
-    longest = _lifetime(kind.upper()).total_seconds()
-    # Written so that NaN, which compares false with everything, is refused.
-    if not 0 < lifetime <= longest:
+    max_lifetime = _get_lifetime(kind.upper()).total_seconds()
+    # This form also rejects NaN, which compares false with everything.
+    if not 0 < lifetime <= max_lifetime:
         raise TokenInvalid
     return claims

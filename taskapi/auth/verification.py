@@ -1,4 +1,4 @@
-"""Verify JSON Web Tokens (RFC 7519) by one rule, whether the service or an issuer signed them."""
+"""Verify JSON Web Tokens (RFC 7519) of the service and of an external issuer."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ from jwt import PyJWK, PyJWTError
 
 from taskapi.auth.exceptions import TokenExpired, TokenInvalid
 
-CACHED_TOKENS = 10_000
-"""Verified tokens that a process remembers; afterwards only their expiry is compared."""
+MAX_CACHED_TOKENS = 10_000
+"""Verified tokens that each process caches; a cached token needs only its expiry checked."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What a token must claim. Durations are in seconds.
+    """Validate the claims of a token.
 
-    None accepts any issuer, and as the audience tokens that name none (RFC 7519, 4.1.3).
-
-    `clock_skew` is how long before its `nbf` and `iat` a token is accepted, and `expiry_leeway`
-    how long after its `exp`.
+    `issuer=None` accepts any issuer. `audience=None` accepts only tokens without an audience
+    (RFC 7519, 4.1.3). A token is accepted up to `clock_skew` seconds before its `nbf` and `iat`,
+    and up to `expiry_leeway` seconds after its `exp`.
     """
 
     issuer: str | None
@@ -35,9 +34,9 @@ class Rule:
     def decode(
         self, token: str, key: PyJWK | str, algorithm: str, *, verify_iat: bool = True
     ) -> dict[str, Any]:
-        """Verify signature and claims, and return the claims.
+        """Verify the signature and the claims, and return the claims.
 
-        Raises `TokenExpired`, and what PyJWT raises; see `translate_jwt_errors`.
+        Raises `TokenExpired` and the exceptions of PyJWT, which `translate_jwt_errors` translates.
         """
         payload = jwt.decode(
             token,
@@ -48,27 +47,27 @@ class Rule:
             leeway=self.clock_skew,
             options={
                 "require": ["exp", "sub"],
-                "verify_exp": False,  # It has a leeway of its own.
+                "verify_exp": False,  # `validate_expiry` applies its own leeway.
                 "verify_iat": verify_iat,
             },
         )
-        self.require_unexpired(int(payload["exp"]))
+        self.validate_expiry(int(payload["exp"]))
         return payload
 
-    def require_unexpired(self, expires: int) -> None:
-        """Raise `TokenExpired` where it is too late for a token."""
+    def validate_expiry(self, expires: int) -> None:
+        """Raise `TokenExpired` for an expiry, in seconds since 1970, beyond the leeway."""
         if expires + self.expiry_leeway <= time.time():
             raise TokenExpired
 
 
 @contextmanager
 def translate_jwt_errors() -> Iterator[None]:
-    """Raise `TokenInvalid` for whatever PyJWT and the reading of claims raise."""
+    """Translate exceptions of PyJWT and of claim parsing to `TokenInvalid`."""
     try:
         yield
     except (
         PyJWTError,
-        # What hostile claims and headers bring out of the library, and out of our reading.
+        # Hostile claims and headers raise these in PyJWT and in the parsing of claims.
         *(ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError),
     ):
         raise TokenInvalid from None

@@ -196,12 +196,14 @@ def test_many_wrong_passwords_at_the_same_time_are_no_way_around_the_address(att
 def test_a_right_password_takes_nothing_from_a_count_that_began_after_it(app, sql, time_passes):
     count = "SELECT max(attempts) AS it FROM login_attempts"
     with app.app_context():
-        counted_at = throttle.admit("alice@example.com", "198.51.100.1", is_known=False)
+        counted_at = throttle.record_attempt("alice@example.com", "198.51.100.1", is_known=False)
         time_passes(61)
-        throttle.admit("user@example.com", "198.51.100.1", is_known=False)
+        throttle.record_attempt("user@example.com", "198.51.100.1", is_known=False)
         assert sql(count) == [{"it": 1}]
 
-        throttle.forgive("alice@example.com", "198.51.100.1", counted_at - timedelta(seconds=61))
+        throttle.record_success(
+            "alice@example.com", "198.51.100.1", counted_at - timedelta(seconds=61)
+        )
 
     assert sql(count) == [{"it": 1}]
     # Only the e-mail address of the failure, its address and both are left.
@@ -292,7 +294,7 @@ def test_the_owner_still_logs_in_from_where_they_have_before(attempt, alice, sql
 
 def test_a_place_is_known_by_its_network(attempt, alice, sql):
     def fail_elsewhere():
-        subject = throttle._subjects("alice@example.com", "").email
+        subject = throttle._digest_subjects("alice@example.com", "").email
         sql("UPDATE login_attempts SET attempts = 96 WHERE subject = :subject", subject=subject)
 
     assert attempt(password=PASSWORD, address="2001:db8:1:2::a").status_code == 200
@@ -303,7 +305,7 @@ def test_a_place_is_known_by_its_network(attempt, alice, sql):
 
 
 def test_a_clock_that_ran_ahead_makes_no_wait_longer_than_its_rule(attempt, alice, time_passes):
-    for _ in range(throttle.FREE_FAILURES):
+    for _ in range(throttle.MAX_FAILURES_WITHOUT_WAIT):
         attempt()
     time_passes(-8 * 3600)
 
@@ -427,5 +429,5 @@ def test_behind_a_proxy_the_address_is_the_one_that_the_proxy_saw(variant, alice
 
 
 def test_the_figures_are_those_that_are_promised():
-    assert throttle.FREE_FAILURES == 5
-    assert (100, timedelta(minutes=15)) == (throttle.FAILURES_IN_A_ROW, throttle.LONGEST_WAIT)
+    assert throttle.MAX_FAILURES_WITHOUT_WAIT == 5
+    assert (100, timedelta(minutes=15)) == (throttle.MAX_CONSECUTIVE_FAILURES, throttle.MAX_WAIT)
