@@ -107,7 +107,7 @@ def on_starting(_server: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """Renew the lease of the AUTH_MODE and prefetch the issuer's keys before the first request."""
     modes.keep(worker.wsgi)
-    external.learn_keys(worker.wsgi)
+    external.prefetch_keys(worker.wsgi)
 
 
 def child_exit(_server: Any, worker: Any) -> None:

@@ -1,4 +1,4 @@
-"""Tokens of an issuer outside: Better Auth, or any other that signs JWTs."""
+"""Verify the access tokens of an external issuer, such as Better Auth."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from taskapi.auth.verification import MAX_CACHED_TOKENS, Rule, translate_jwt_err
 from taskapi.db.base import USER_ID_LENGTH
 from taskapi.settings import Settings
 
-_LONGEST_TOKEN = 8000  # characters; gunicorn takes no longer header
-_LONGEST_LIFETIME = 366 * 86400  # seconds
+_MAX_TOKEN_CHARACTERS = 8000  # Just below gunicorn's header limit.
+_MAX_LIFETIME_SECONDS = 366 * 86400
 
 
 class Claims(NamedTuple):
-    """What a verified token says. `expires` is in seconds since 1970."""
+    """The claims of a verified token. `expires` is in seconds since 1970."""
 
     user_id: str
     email: str | None
@@ -33,28 +33,28 @@ class Claims(NamedTuple):
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Learn whose tokens count."""
+    """Configure the verifier for the issuer of the settings."""
     app.extensions["taskapi.external"] = Verifier(settings)
 
 
-def learn_keys(app: Flask) -> None:
-    """Know the issuer's keys before anybody asks, since not all who ask may wait for them."""
+def prefetch_keys(app: Flask) -> None:
+    """Prefetch the issuer's keys, so that a worker's first requests need not wait."""
     if verifier := app.extensions.get("taskapi.external"):
-        verifier.learn_keys()
+        verifier.prefetch_keys()
 
 
 def verify_token(token: str, _kind: str) -> Claims:
-    """Read a token.
+    """Verify an access token and return its claims.
 
-    Raises `TokenExpired`, `IssuerUnavailable` where its key is not known and cannot be
-    asked for, or `TokenInvalid` for all else that may be wrong with it.
+    Raises `TokenExpired`, `IssuerUnavailable` if its key is not cached and the issuer does not
+    respond, or `TokenInvalid` for any other fault.
     """
     verifier: Verifier = current_app.extensions["taskapi.external"]
     return verifier.verify(token)
 
 
 class Verifier:
-    """Verifies each token once; from then on only its expiry is compared."""
+    """Verify tokens, and cache the result: a cached token needs only its expiry checked."""
 
     def __init__(self, settings: Settings) -> None:
         self._rule = Rule(
@@ -63,18 +63,18 @@ class Verifier:
             settings.jwt_clock_skew,
             settings.jwt_expiry_leeway,
         )
-        self._keys = _keys_of(settings)
+        self._keys = _build_key_source(settings)
         self._verified: Callable[[str, int], Claims] = lru_cache(MAX_CACHED_TOKENS)(self._decode)
 
-    def learn_keys(self) -> None:
-        """Ask the issuer for its keys, where it publishes them."""
-        self._keys.learn()
+    def prefetch_keys(self) -> None:
+        """Fetch the keys of an issuer that publishes them."""
+        self._keys.prefetch()
 
     def verify(self, token: str) -> Claims:
-        """Read a token; raises as `verify_token` does."""
-        if len(token) > _LONGEST_TOKEN:
+        """Verify a token and return its claims; see `verify_token`."""
+        if len(token) > _MAX_TOKEN_CHARACTERS:
             raise TokenInvalid
-        # A key that is withdrawn takes with it what has been verified by it.
+        # A new generation of keys invalidates the cached tokens.
         claims = self._verified(token, self._keys.generation())
         self._rule.validate_expiry(claims.expires)
         return claims
@@ -85,12 +85,12 @@ class Verifier:
             payload = self._rule.decode(token, key, key.algorithm_name)
             claims = Claims(
                 user_id=payload["sub"],
-                email=_text(payload.get("email")),
-                name=_text(payload.get("name")),
+                email=_read_text_claim(payload.get("email")),
+                name=_read_text_claim(payload.get("name")),
                 expires=int(payload["exp"]),
             )
             length = len(claims.user_id.encode().decode())
-        if claims.expires - time.time() > _LONGEST_LIFETIME:
+        if claims.expires - time.time() > _MAX_LIFETIME_SECONDS:
             raise TokenInvalid
         if length > USER_ID_LENGTH or "\x00" in claims.user_id or not claims.user_id.strip():
             raise TokenInvalid
@@ -98,12 +98,12 @@ class Verifier:
 
 
 class _SharedSecret:
-    """The one key of an issuer that shares its secret."""
+    """The key of an issuer that signs with a shared secret (HS256)."""
 
     def __init__(self, secret: str) -> None:
         self._key = PyJWK.from_dict({"kty": "oct", "alg": "HS256", "k": _base64url(secret)})
 
-    def learn(self) -> None:
+    def prefetch(self) -> None:
         pass
 
     def generation(self) -> int:
@@ -113,9 +113,9 @@ class _SharedSecret:
         return self._key
 
 
-def _keys_of(settings: Settings) -> KeySet | _SharedSecret:
+def _build_key_source(settings: Settings) -> KeySet | _SharedSecret:
     if settings.external_jwks_url:
-        return KeySet(settings.external_jwks_url, places=max(1, settings.threads // 2))
+        return KeySet(settings.external_jwks_url, max_waiting_threads=max(1, settings.threads // 2))
     return _SharedSecret(settings.external_jwt_secret)
 
 
@@ -123,7 +123,7 @@ def _base64url(text: str) -> str:
     return urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
 
 
-def _text(claim: object) -> str | None:
-    """Return a claim that is text; half a surrogate pair, which JSON has no form for, is none."""
-    is_text = isinstance(claim, str) and not any("\ud800" <= one <= "\udfff" for one in claim)
+def _read_text_claim(claim: object) -> str | None:
+    """Return a claim that is valid text, else None; lone surrogates cannot be encoded."""
+    is_text = isinstance(claim, str) and not any("\ud800" <= char <= "\udfff" for char in claim)
     return str(claim) if is_text else None

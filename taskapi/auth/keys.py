@@ -1,7 +1,7 @@
-"""The keys that an issuer outside publishes (RFC 7517), kept at hand.
+"""Fetch and cache the public keys of an external issuer (JWKS, RFC 7517).
 
-Whoever has a key that is known never waits for the issuer: keys are refreshed beside the
-requests, and old ones serve while it is away.
+Requests with a cached key never wait for the issuer: a background thread refreshes the keys, and
+cached keys stay valid while the issuer is unreachable.
 """
 
 from __future__ import annotations
@@ -23,155 +23,160 @@ from taskapi.auth.exceptions import IssuerUnavailable, TokenInvalid
 from taskapi.settings import VERSION
 from taskapi.threads import start_thread
 
-_FRESH_SECONDS = 300
-_ASK_AGAIN_SECONDS = 30
-_ASK_AGAIN_WITHOUT_KEYS_SECONDS = 5
-_PATIENCE_SECONDS = 2
-_DEADLINE_SECONDS = 4  # Less than any pause, so that one answer at a time is waited for.
-_LONGEST_ANSWER = 256 * 1024  # bytes
-_SHORTEST_RSA_KEY = 2048  # bits (RFC 7518, 3.3)
+_KEYS_FRESH_SECONDS = 300
+_REFRESH_PAUSE_SECONDS = 30
+_REFRESH_PAUSE_WITHOUT_KEYS_SECONDS = 5
+_FETCH_TIMEOUT_SECONDS = 2
+_FETCH_DEADLINE_SECONDS = 4  # Shorter than every pause, so that fetches never overlap.
+_MAX_RESPONSE_BYTES = 256 * 1024
+_MIN_RSA_KEY_BITS = 2048  # RFC 7518, 3.3
 
-# What signs in which way is the key's to say, never the token's.
+# The key determines the algorithm, never the token's header (RFC 8725, 3.1).
 _ALGORITHMS: Final = {"EdDSA", "ES256", "RS256"}
 
 log = structlog.get_logger()
 
 
 class KeySet:
-    """The keys of one issuer. At most `places` threads wait for it at a time."""
+    """The cached keys of one issuer.
 
-    def __init__(self, url: str, places: int) -> None:
+    At most `max_waiting_threads` threads wait for its response at the same time.
+    """
+
+    def __init__(self, url: str, max_waiting_threads: int) -> None:
         self._url = url
-        self._places = threading.BoundedSemaphore(places)
+        self._waiting_slots = threading.BoundedSemaphore(max_waiting_threads)
         self._lock = threading.Lock()
         self._keys: dict[str | None, PyJWK] = {}
         self._generation = 0
-        self._fetched_at = self._asked_at = self._asked_for_unknown_at = float("-inf")
-        self._last_answer_was_good = False
-        self._is_answered = threading.Event()
-        self._is_answered.set()
+        self._fetched_at = self._requested_at = self._requested_for_unknown_at = float("-inf")
+        self._is_last_fetch_ok = False
+        self._fetch_done = threading.Event()
+        self._fetch_done.set()
 
-    def learn(self) -> None:
-        """Ask for the keys and wait for them, though not for long."""
-        self._ask(for_unknown_key=False).wait(_PATIENCE_SECONDS)
+    def prefetch(self) -> None:
+        """Fetch the keys, and wait for them for up to two seconds."""
+        self._start_refresh(for_unknown_key=False).wait(_FETCH_TIMEOUT_SECONDS)
 
     def generation(self) -> int:
-        """Return a number that grows when keys are withdrawn or replaced.
+        """Return a number that increases when keys are withdrawn or replaced.
 
-        Where the keys are no longer fresh, they are asked for beside the request.
+        Keys older than five minutes are refreshed in the background.
         """
-        if time.monotonic() - self._fetched_at > _FRESH_SECONDS:
-            self._ask(for_unknown_key=False)
+        if time.monotonic() - self._fetched_at > _KEYS_FRESH_SECONDS:
+            self._start_refresh(for_unknown_key=False)
         return self._generation
 
     def find(self, key_id: str | None) -> PyJWK:
-        """Return a key; a token without a key id may mean the only one there is.
+        """Return the key with this `kid`, or for None the only key of a single-key set.
 
-        Raises `TokenInvalid` for a key that the issuer does not publish, and
-        `IssuerUnavailable` where that cannot be known.
+        Raises `TokenInvalid` for a key that the issuer does not publish, and `IssuerUnavailable`
+        if the issuer does not respond.
         """
-        key = self._choose(key_id)
+        key = self._select_key(key_id)
         if key is not None:
             return key
-        is_answered = self._ask(for_unknown_key=True)
-        if not is_answered.is_set():
-            # Only some may wait, so that there are threads left for those whose key is known.
-            if not self._places.acquire(blocking=False):
+        fetch_done = self._start_refresh(for_unknown_key=True)
+        if not fetch_done.is_set():
+            # The number of waiting threads is bounded: requests with a cached key need the others.
+            if not self._waiting_slots.acquire(blocking=False):
                 raise IssuerUnavailable
             try:
-                if not is_answered.wait(_PATIENCE_SECONDS):
+                if not fetch_done.wait(_FETCH_TIMEOUT_SECONDS):
                     raise IssuerUnavailable
             finally:
-                self._places.release()
-        key = self._choose(key_id)
+                self._waiting_slots.release()
+        key = self._select_key(key_id)
         if key is None:
-            raise TokenInvalid if self._last_answer_was_good else IssuerUnavailable
+            raise TokenInvalid if self._is_last_fetch_ok else IssuerUnavailable
         return key
 
-    def _choose(self, key_id: str | None) -> PyJWK | None:
+    def _select_key(self, key_id: str | None) -> PyJWK | None:
         keys = self._keys
         if key_id is None and len(keys) == 1:
             [key] = keys.values()
             return key
         return keys.get(key_id)
 
-    def _ask(self, *, for_unknown_key: bool) -> threading.Event:
-        """Ask the issuer, unless that is being done or was a moment ago.
+    def _start_refresh(self, *, for_unknown_key: bool) -> threading.Event:
+        """Start a fetch unless one is running or recent; return the event of its end.
 
-        An unknown key may be a new one, and asks even so, but that once. The event says that
-        the last answer has come, or will not.
+        An unknown key may be new, so it starts a fetch early, but only once per pause.
         """
         with self._lock:
             now = time.monotonic()
-            pause = _ASK_AGAIN_SECONDS if self._keys else _ASK_AGAIN_WITHOUT_KEYS_SECONDS
-            is_due = now - self._asked_at >= pause
-            may_be_new = for_unknown_key and self._last_answer_was_good
-            if may_be_new and self._is_answered.is_set():
-                is_due = now - self._asked_for_unknown_at >= pause
+            pause = _REFRESH_PAUSE_SECONDS if self._keys else _REFRESH_PAUSE_WITHOUT_KEYS_SECONDS
+            is_due = now - self._requested_at >= pause
+            may_be_new = for_unknown_key and self._is_last_fetch_ok
+            if may_be_new and self._fetch_done.is_set():
+                is_due = now - self._requested_for_unknown_at >= pause
             if is_due:
-                self._asked_at = now
+                self._requested_at = now
                 if may_be_new:
-                    self._asked_for_unknown_at = now
-                self._is_answered = threading.Event()
-                if not start_thread(self._refresh, self._is_answered, name="issuer's keys"):
-                    self._last_answer_was_good = False
-                    self._is_answered.set()
-            return self._is_answered
+                    self._requested_for_unknown_at = now
+                self._fetch_done = threading.Event()
+                if not start_thread(self._refresh, self._fetch_done, name="issuer's keys"):
+                    self._is_last_fetch_ok = False
+                    self._fetch_done.set()
+            return self._fetch_done
 
-    def _refresh(self, is_answered: threading.Event) -> None:
+    def _refresh(self, fetch_done: threading.Event) -> None:
         try:
             keys = fetch_keys(self._url)
         except (OSError, HTTPException, ValueError, RuntimeError) as error:
-            self._last_answer_was_good = False
-            # Not what it says, which may quote the answer.
+            self._is_last_fetch_ok = False
+            # The error's text is not logged, because it may quote the response.
             reason = getattr(error, "strerror", None) or type(error).__name__
             log.warning("issuer_unavailable", reason=reason)
         else:
-            stays = all(_is_same(key, keys.get(key_id)) for key_id, key in self._keys.items())
+            is_unchanged = all(
+                _is_same_key(key, keys.get(key_id)) for key_id, key in self._keys.items()
+            )
             self._keys = keys
-            self._generation += not stays
+            self._generation += not is_unchanged
             self._fetched_at = time.monotonic()
-            self._last_answer_was_good = True
+            self._is_last_fetch_ok = True
         finally:
-            is_answered.set()
+            fetch_done.set()
 
 
 def fetch_keys(url: str) -> dict[str | None, PyJWK]:
-    """Get the set and read it. Raises OSError, HTTPException, ValueError.
+    """Fetch a JWK set and return its usable keys by `kid`.
 
-    Redirects are not followed: whose keys count is what the operator has written.
+    Redirects are not followed, so that only the configured URL supplies keys. Raises OSError,
+    HTTPException, ValueError, and RuntimeError if the system starts no more threads.
     """
     parts = urlsplit(url)
     kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-    connection = kind(parts.netloc, timeout=_PATIENCE_SECONDS)
+    connection = kind(parts.netloc, timeout=_FETCH_TIMEOUT_SECONDS)
     connection.connect()
-    # The time-out is for each packet; an issuer whose answer comes in drops is cut off.
-    deadline = threading.Timer(_DEADLINE_SECONDS, _hang_up, (connection.sock,))
+    # The socket timeout applies to each packet; the timer also ends a slow, dripping response.
+    deadline = threading.Timer(_FETCH_DEADLINE_SECONDS, _shut_down, (connection.sock,))
     deadline.daemon = True
     try:
-        deadline.start()  # RuntimeError where the system starts no more threads.
+        deadline.start()  # Raises RuntimeError if no thread can be started.
         target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
         headers = {"Accept": "application/json", "User-Agent": f"taskapi/{VERSION}"}
         connection.request("GET", target, headers=headers)
         response = connection.getresponse()
         if response.status != HTTPStatus.OK:
-            raise ValueError("the answer is no success")
-        document = orjson.loads(response.read(_LONGEST_ANSWER))
+            raise ValueError("the response status is not 200")
+        document = orjson.loads(response.read(_MAX_RESPONSE_BYTES))
     finally:
         deadline.cancel()
         connection.close()
     published = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(published, list):
-        raise ValueError("the answer is no set of keys")  # noqa: TRY004 -- its content, not ours
-    return {key.key_id: key for jwk in published if (key := _usable(jwk)) is not None}
+        raise ValueError("the response is not a JWK set")  # noqa: TRY004 -- the response's content
+    return {key.key_id: key for jwk in published if (key := _parse_key(jwk)) is not None}
 
 
-def _hang_up(line: socket) -> None:
+def _shut_down(connection: socket) -> None:
     with suppress(OSError):
-        line.shutdown(SHUT_RDWR)
+        connection.shutdown(SHUT_RDWR)
 
 
-def _usable(jwk: object) -> PyJWK | None:
+def _parse_key(jwk: object) -> PyJWK | None:
     if not isinstance(jwk, dict) or jwk.get("use", "sig") != "sig":
         return None
     if not isinstance(jwk.get("kid"), str | None):
@@ -182,10 +187,10 @@ def _usable(jwk: object) -> PyJWK | None:
         return None
     if key.algorithm_name not in _ALGORITHMS or jwk.get("crv") == "Ed448":
         return None
-    if key.key_type == "RSA" and key.key.key_size < _SHORTEST_RSA_KEY:
+    if key.key_type == "RSA" and key.key.key_size < _MIN_RSA_KEY_BITS:
         return None
     return key
 
 
-def _is_same(key: PyJWK, other: PyJWK | None) -> bool:
+def _is_same_key(key: PyJWK, other: PyJWK | None) -> bool:
     return other is not None and bool(key.key == other.key)

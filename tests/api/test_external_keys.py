@@ -212,7 +212,7 @@ def test_an_unknown_key_is_not_called_invalid_before_the_issuer_has_answered(
         return fetch(url)
 
     monkeypatch.setattr(keys, "fetch_keys", fetch_late)
-    monkeypatch.setattr(keys, "_PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(keys, "_FETCH_TIMEOUT_SECONDS", 0.2)
 
     assert_problem(get(issuer.sign("two")), 503, "issuer_unavailable")
 
@@ -241,7 +241,7 @@ def test_nobody_whose_key_is_known_waits_for_an_issuer_that_hangs(get, issuer, c
 
 def test_only_half_of_the_threads_may_wait_for_an_issuer_that_hangs(get, issuer, monkeypatch):
     issuer.hangs.set()
-    monkeypatch.setattr(keys, "_PATIENCE_SECONDS", 3)
+    monkeypatch.setattr(keys, "_FETCH_TIMEOUT_SECONDS", 3)
     token = issuer.sign("one")
     statuses = []
 
@@ -299,7 +299,7 @@ def test_one_bad_key_does_not_spoil_the_others(get, issuer):
 
 
 def test_an_answer_that_comes_in_drops_is_cut_off(issuer, monkeypatch):
-    monkeypatch.setattr(keys, "_DEADLINE_SECONDS", 0.5)
+    monkeypatch.setattr(keys, "_FETCH_DEADLINE_SECONDS", 0.5)
     issuer.drips = True
 
     with pytest.raises((OSError, HTTPException, ValueError)):

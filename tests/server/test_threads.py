@@ -124,12 +124,12 @@ def test_a_client_that_waits_for_changes_gets_its_seat_all_the_same(app, threads
 
 
 def test_an_issuer_that_cannot_be_asked_is_away_and_nobody_waits(threads):
-    keys = KeySet("http://127.0.0.1:9/none", places=1)
+    keys = KeySet("http://127.0.0.1:9/none", max_waiting_threads=1)
 
     with pytest.raises(IssuerUnavailable):
         keys.find("a")
 
-    assert keys._is_answered.is_set()
+    assert keys._fetch_done.is_set()
 
 
 def test_a_connection_is_watched_as_soon_as_a_thread_starts(threads):
