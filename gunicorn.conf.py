@@ -106,7 +106,7 @@ def on_starting(_server: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Renew the lease of the AUTH_MODE and prefetch the issuer's keys before the first request."""
-    modes.keep(worker.wsgi)
+    modes.start_renewal(worker.wsgi)
     external.prefetch_keys(worker.wsgi)
 
 

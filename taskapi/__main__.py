@@ -142,7 +142,7 @@ def prepare_database(settings: Settings, *, to_serve: bool) -> None:
     """
     app = create_app(settings)
     if to_serve:
-        modes.claim_before_serving(app, may_wait=True)
+        modes.acquire_lease_on_startup(app, may_wait=True)
     with app.app_context():
         try:
             ensure_ready()

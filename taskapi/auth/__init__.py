@@ -1,4 +1,4 @@
-"""Accounts: who somebody is, and the sessions in which they have said so."""
+"""Accounts, sessions and the authentication of requests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from taskapi.settings import Settings
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Authenticate every request, as the mode has it."""
+    """Register authentication, and the routes of the configured AUTH_MODE."""
     guard.init_app(app, settings.auth_mode)
     if settings.auth_mode == "local":
         passwords.init_app(app, settings)

@@ -1,8 +1,7 @@
-"""Find accounts by their e-mail address.
+"""Find accounts by their e-mail address, including the stored forms of older releases.
 
-Older releases stored the `former_form` of an address, and no `display_email`. Their accounts are
-found by that form as well, and renewed by the login that shows what was typed: it cannot be told
-from what is stored, since `straße.de` was stored as `strasse.de`.
+Older releases stored the legacy form of an address and no `display_email`. The canonical form
+cannot be derived from it (`straße.de` was stored as `strasse.de`), so the next login upgrades it.
 """
 
 from __future__ import annotations
@@ -15,58 +14,70 @@ from sqlalchemy import ColumnElement, Select, and_, case, or_, select, update
 
 from taskapi.auth.addresses import (
     AddressRefused,
+    build_address_columns,
     canonicalise_leniently,
-    former_form,
-    former_forms,
-    stored_values,
+    derive_legacy_form,
+    derive_legacy_forms,
 )
 from taskapi.auth.models import User
 from taskapi.db.execute import SYSTEM, Row, execute
 
-Accounts = Select[*tuple[Any, ...]]
+AccountQuery = Select[*tuple[Any, ...]]
 
 
 def find_account(email: str) -> Row | None:
-    """Return the id and the stored address of the account with this address."""
-    found = execute(with_address(select(User.id, User.email), email), acting_as=SYSTEM)
+    """Return the id and the stored address of an account, or None if there is none."""
+    found = execute(filter_by_address(select(User.id, User.email), email), acting_as=SYSTEM)
     return found[0] if found else None
 
 
-def find_older_accounts(emails: Iterable[str]) -> list[Row]:
+def find_legacy_accounts(emails: Iterable[str]) -> list[Row]:
     """Return the accounts that an older release stored under one of these addresses."""
-    forms = {form for email in emails for form in former_forms(email)}
-    return execute(select(User.id, User.email).where(_is_older(forms)), acting_as=SYSTEM)
+    forms = {form for email in emails for form in derive_legacy_forms(email)}
+    return execute(
+        select(User.id, User.email).where(_match_legacy_addresses(forms)), acting_as=SYSTEM
+    )
 
 
-def with_address(accounts: Accounts, email: str) -> Accounts:
+def filter_by_address(accounts: AccountQuery, email: str) -> AccountQuery:
     """Restrict a query to the account with this address.
 
-    Two accounts of an older release may have one address by now. Each is found by the spelling
-    that it was stored under.
+    Two accounts of an older release may have the same canonical address. The stored spelling of
+    each account takes precedence.
     """
     canonical = canonicalise_leniently(email)
     return (
-        accounts.where(or_(User.email == canonical, _is_older(former_forms(email))))
-        .order_by(case((_is_older({former_form(email)}), 0), (User.email == canonical, 1), else_=2))
+        accounts.where(
+            or_(User.email == canonical, _match_legacy_addresses(derive_legacy_forms(email)))
+        )
+        .order_by(
+            case(
+                (_match_legacy_addresses({derive_legacy_form(email)}), 0),
+                (User.email == canonical, 1),
+                else_=2,
+            )
+        )
         .limit(1)
     )
 
 
-def renew_address(user_id: str, stored: str, typed: str) -> bool:
-    """Store the canonical form of an address that led to an account by its former form."""
+def upgrade_address(user_id: str, stored: str, typed: str) -> bool:
+    """Replace a stored legacy form by the canonical form; return whether a row changed."""
     try:
-        values = stored_values(typed)
+        values = build_address_columns(typed)
     except AddressRefused:
         return False
     if values["email"] == stored:
         return False
-    statement = update(User).where(User.id == user_id, _is_older({stored})).values(**values)
+    statement = (
+        update(User).where(User.id == user_id, _match_legacy_addresses({stored})).values(**values)
+    )
     try:
-        renewed = execute(statement.returning(User.id), acting_as=SYSTEM)
-    except UniqueViolation:  # Another account has the address; this one keeps its former form.
+        upgraded = execute(statement.returning(User.id), acting_as=SYSTEM)
+    except UniqueViolation:  # Another account has the address; this one keeps its legacy form.
         return False
-    return bool(renewed)
+    return bool(upgraded)
 
 
-def _is_older(forms: set[str]) -> ColumnElement[bool]:
+def _match_legacy_addresses(forms: set[str]) -> ColumnElement[bool]:
     return and_(User.email.in_(sorted(forms)), User.display_email.is_(None))

@@ -1,4 +1,4 @@
-"""E-mail addresses: the canonical form that is stored and compared."""
+"""Canonicalise e-mail addresses for storage and comparison."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from marshmallow.validate import Email as EmailSyntax
 
 from taskapi.text import INVISIBLE
 
-_AT_SIGNS = str.maketrans("\uff20\ufe6b", "@@")  # NFKC makes an @ of these.
+_AT_SIGNS = str.maketrans("\uff20\ufe6b", "@@")  # NFKC maps these to @.
 
 
 class AddressRefused(ValueError):
-    """This is no e-mail address that an account may have. `code` says why."""
+    """Raised for an address that no account may have; `code` identifies the reason."""
 
     def __init__(self, code: str, **details: str) -> None:
         super().__init__(code)
@@ -24,13 +24,12 @@ class AddressRefused(ValueError):
 
 
 def canonicalise(address: str) -> str:
-    """Return the form in which all spellings of an address are the same.
+    """Return the canonical form, which is the same for all spellings of an address.
 
-    The domain is in the ASCII form of IDNA (UTS 46, non-transitional). The local part is folded
-    until folding changes nothing, so that a canonical address stays as it is. Raises
-    `AddressRefused`.
+    The domain is converted to ASCII by IDNA (UTS 46, non-transitional). NFKC and case folding are
+    repeated until the local part is stable, so the function is idempotent. Raises `AddressRefused`.
     """
-    # UTS 46 drops most of them: an address with one looks like another address.
+    # UTS 46 drops most invisible characters: two addresses would look alike.
     if invisible := INVISIBLE.search(address):
         raise AddressRefused("invisible_character", character=f"U+{ord(invisible[0]):04X}")
     local, _, domain = address.strip().translate(_AT_SIGNS).rpartition("@")
@@ -42,30 +41,30 @@ def canonicalise(address: str) -> str:
     return canonical
 
 
-def former_form(address: str) -> str:
-    """Return the form in which addresses were stored before domains were kept in ASCII."""
+def derive_legacy_form(address: str) -> str:
+    """Return the form that releases stored before domains were converted to ASCII."""
     return unicodedata.normalize("NFKC", address.strip()).casefold()
 
 
-def stored_values(address: str) -> dict[str, str]:
-    """Return the columns of an account with this address. Raises `AddressRefused`."""
+def build_address_columns(address: str) -> dict[str, str]:
+    """Build the address columns of an account. Raises `AddressRefused`."""
     return {"email": canonicalise(address), "display_email": address}
 
 
 def canonicalise_leniently(address: str) -> str:
-    """Return the canonical form, or the former one of an address that would be refused now."""
+    """Return the canonical form, or the legacy form of an address that is no longer valid."""
     try:
         return canonicalise(address)
     except AddressRefused:
-        return former_form(address)
+        return derive_legacy_form(address)
 
 
-def former_forms(address: str) -> set[str]:
-    """Return the forms in which an older release may have stored this address."""
-    forms = {former_form(address)}
+def derive_legacy_forms(address: str) -> set[str]:
+    """Return all forms under which an older release may have stored this address."""
+    forms = {derive_legacy_form(address)}
     with suppress(AddressRefused, idna.IDNAError):
         local, _, domain = canonicalise(address).rpartition("@")
-        forms.add(former_form(f"{local}@{idna.decode(domain)}"))
+        forms.add(derive_legacy_form(f"{local}@{idna.decode(domain)}"))
     return forms
 
 
@@ -76,8 +75,8 @@ def _fold(local: str) -> str:
 
 
 def _encode_domain(domain: str) -> str:
-    # Plain ASCII is encoded already. The library would refuse labels such as r3---a.example.com,
-    # which exist, and literals such as [192.0.2.1].
+    # Plain ASCII needs no encoding, and the library rejects valid labels such as
+    # r3---a.example.com and literals such as [192.0.2.1].
     if domain.isascii() and "xn--" not in domain.lower():
         return domain.lower()
     return idna.encode(domain, uts46=True, std3_rules=True).decode("ascii")

@@ -1,4 +1,4 @@
-"""What an operator does with accounts and sessions, whoever they belong to."""
+"""Manage accounts and sessions as an operator, for the `flask users` commands and the purge."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from sqlalchemy import ColumnElement, and_, delete, func, select, update
 
 from taskapi.auth import accounts, deletion
 from taskapi.auth.exceptions import UserNotFound
-from taskapi.auth.models import PROFILE, LoginAttempts, Session, User
+from taskapi.auth.models import PROFILE_COLUMNS, LoginAttempts, Session, User
 from taskapi.auth.sessions import SESSION_IS_OPEN
 from taskapi.db.execute import SYSTEM, Row, execute, transaction
 
-_PAGE = 500  # accounts read at a time
+_PAGE_ROWS = 500
 
 log = structlog.get_logger()
 
 
 def list_accounts() -> Iterator[Row]:
-    """Read all accounts in the order of their ids, with their open sessions counted."""
+    """Yield all accounts in the order of their ids, with the number of their open sessions."""
     sessions = (
         select(func.count()).where(Session.user_id == User.id, *SESSION_IS_OPEN).scalar_subquery()
     )
-    last = ""
+    last_id = ""
     while True:
         page = execute(
             select(
-                *(*PROFILE, User.disabled_at),
+                *(*PROFILE_COLUMNS, User.disabled_at),
                 sessions.label("sessions"),
             )
-            .where(User.id > last, ~and_(*deletion.ACCOUNT_IS_CLOSED))
+            .where(User.id > last_id, ~and_(*deletion.ACCOUNT_IS_CLOSED))
             .order_by(User.id)
-            .limit(_PAGE),
+            .limit(_PAGE_ROWS),
             acting_as=SYSTEM,
         )
         if not page:
             return
         yield from page
-        last = page[-1]["id"]
+        last_id = page[-1]["id"]
 
 
 def find_account(email: str) -> Row:
@@ -51,20 +51,20 @@ def find_account(email: str) -> Row:
 
 
 def disable_account(email: str) -> None:
-    """Close an account: its sessions end, and it opens no new ones. Raises `UserNotFound`."""
+    """Disable an account and end its sessions. Raises `UserNotFound`."""
     with transaction(acting_as=SYSTEM):
-        user_id = _set(email, disabled_at=func.coalesce(User.disabled_at, func.now()))
-        _end(Session.user_id == user_id)
+        user_id = _update_account(email, disabled_at=func.coalesce(User.disabled_at, func.now()))
+        _revoke_sessions(Session.user_id == user_id)
     log.warning("account_disabled", user_id=user_id)
 
 
 def enable_account(email: str) -> None:
-    """Open an account again. Raises `UserNotFound`."""
-    log.warning("account_enabled", user_id=_set(email, disabled_at=None))
+    """Enable a disabled account. Raises `UserNotFound`."""
+    log.warning("account_enabled", user_id=_update_account(email, disabled_at=None))
 
 
 def list_sessions(email: str) -> list[Row]:
-    """Return the open sessions of an account, the last used first. Raises `UserNotFound`."""
+    """Return the open sessions of an account, most recently used first. Raises `UserNotFound`."""
     user_id = find_account(email)["id"]
     return execute(
         select(
@@ -77,39 +77,39 @@ def list_sessions(email: str) -> list[Row]:
 
 
 def end_sessions(*, email: str | None = None, session_id: str | None = None) -> int:
-    """End the sessions of an account, one session, or all there are; return how many.
+    """End sessions and return their number: of an account, a single one, or all without a filter.
 
     Raises `UserNotFound`.
     """
-    which: list[ColumnElement[bool]] = []
+    conditions: list[ColumnElement[bool]] = []
     if email is not None:
-        which.append(Session.user_id == find_account(email)["id"])
+        conditions.append(Session.user_id == find_account(email)["id"])
     if session_id is not None:
-        which.append(Session.id == session_id)
-    ended = _end(*which)
+        conditions.append(Session.id == session_id)
+    ended = _revoke_sessions(*conditions)
     log.warning("sessions_ended", sessions=ended)
     return ended
 
 
-def forget_ended_sessions(days: int, count: int) -> int:
-    """Delete up to `count` sessions that ended so many days ago; return how many there were."""
+def purge_ended_sessions(days: int, count: int) -> int:
+    """Delete up to `count` sessions that ended at least `days` ago; return the number deleted."""
     ended_at = func.least(func.coalesce(Session.revoked_at, Session.expires_at), Session.expires_at)
-    return _forget(Session, Session.id, ended_at < func.now() - _days(days), count)
+    return _purge_rows(Session, Session.id, ended_at < func.now() - _make_interval(days), count)
 
 
-def forget_attempts(days: int, count: int) -> int:
-    """Delete up to `count` counts of attempts to log in that are so many days old."""
-    is_old = LoginAttempts.last_at < func.now() - _days(days)
-    return _forget(LoginAttempts, LoginAttempts.subject, is_old, count)
+def purge_login_attempts(days: int, count: int) -> int:
+    """Delete up to `count` login counters unused for `days`; return the number deleted."""
+    is_old = LoginAttempts.last_at < func.now() - _make_interval(days)
+    return _purge_rows(LoginAttempts, LoginAttempts.subject, is_old, count)
 
 
-def _forget(table: Any, key: Any, is_old: ColumnElement[bool], count: int) -> int:
-    # What somebody else has locked is left for the next time.
+def _purge_rows(table: Any, key: Any, is_old: ColumnElement[bool], count: int) -> int:
+    # Locked rows are skipped; the next purge deletes them.
     old = select(key).where(is_old).limit(count).with_for_update(skip_locked=True)
     return len(execute(delete(table).where(key.in_(old)).returning(key), acting_as=SYSTEM))
 
 
-def _set(email: str, **values: Any) -> str:
+def _update_account(email: str, **values: Any) -> str:
     statement = update(User).where(User.id == find_account(email)["id"]).values(**values)
     changed = execute(statement.returning(User.id), acting_as=SYSTEM)
     if not changed:
@@ -117,10 +117,10 @@ def _set(email: str, **values: Any) -> str:
     return str(changed[0]["id"])
 
 
-def _end(*which: ColumnElement[bool]) -> int:
-    statement = update(Session).where(*SESSION_IS_OPEN, *which).values(revoked_at=func.now())
+def _revoke_sessions(*conditions: ColumnElement[bool]) -> int:
+    statement = update(Session).where(*SESSION_IS_OPEN, *conditions).values(revoked_at=func.now())
     return len(execute(statement.returning(Session.id), acting_as=SYSTEM))
 
 
-def _days(number: int) -> ColumnElement[Any]:
-    return func.make_interval(0, 0, 0, number)
+def _make_interval(days: int) -> ColumnElement[Any]:
+    return func.make_interval(0, 0, 0, days)

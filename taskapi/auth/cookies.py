@@ -1,8 +1,7 @@
-"""The refresh token as a cookie, for browsers: no script of a page can read it.
+"""Keep a browser's refresh token in an HttpOnly cookie, which no script can read.
 
-A browser adds the cookie to whatever asks for /auth/refresh, so a request with it counts
-only if it says that it comes from a page which may (OWASP's cross-site request forgery
-prevention: verifying the origin).
+A browser sends the cookie with every request for /auth/refresh, so such a request needs an allowed
+origin (OWASP CSRF Prevention Cheat Sheet, "Verifying Origin With Standard Headers").
 """
 
 from __future__ import annotations
@@ -17,44 +16,44 @@ from taskapi.settings import Settings
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Name and limit the cookie; `tokens` signs what is in it."""
+    """Configure the name and the attributes of the cookie."""
     name = "taskapi_refresh"
     app.config.update(
-        # Browsers take a name that begins like this from an encrypted answer only.
+        # Browsers accept the prefix __Secure- only over HTTPS (RFC 6265bis, 4.1.3.1).
         JWT_REFRESH_COOKIE_NAME=f"__Secure-{name}" if settings.cookie_secure else name,
         JWT_COOKIE_SECURE=settings.cookie_secure,
         JWT_COOKIE_SAMESITE=settings.cookie_samesite.capitalize(),
-        JWT_COOKIE_CSRF_PROTECT=False,  # A page of another origin could not read its cookie.
+        JWT_COOKIE_CSRF_PROTECT=False,  # Pages of CORS origins cannot read a double-submit cookie.
     )
     app.extensions["taskapi.cookies"] = frozenset(settings.cors_origins)
 
 
 def find_refresh_token() -> str | None:
-    """Return the token of the cookie, None if there is none. Raises `OriginNotAllowed`."""
+    """Return the refresh token of the cookie, or None without one. Raises `OriginNotAllowed`."""
     token = request.cookies.get(current_app.config["JWT_REFRESH_COOKIE_NAME"])
-    if token and not _is_from_an_allowed_page():
+    if token and not _is_origin_allowed():
         raise OriginNotAllowed
     return token
 
 
-def answer_tokens(pair: dict[str, Any], *, in_cookie: bool) -> Response:
-    """Answer a token pair, with the refresh token in the body or in the cookie, never both."""
+def respond_with_tokens(pair: dict[str, Any], *, in_cookie: bool) -> Response:
+    """Respond with a token pair; the refresh token is either in the body or in the cookie."""
     if not in_cookie:
         return jsonify(pair)
     refresh_token = pair.pop("refresh_token")
     response = jsonify(pair)
     lifetime: timedelta = current_app.config["JWT_REFRESH_TOKEN_EXPIRES"]
-    response.set_cookie(**_attributes(), value=refresh_token, max_age=lifetime)
+    response.set_cookie(**_make_cookie_attributes(), value=refresh_token, max_age=lifetime)
     return response
 
 
-def forget(response: Response) -> Response:
-    """Let the browser drop the cookie."""
-    response.delete_cookie(**_attributes())
+def clear_refresh_cookie(response: Response) -> Response:
+    """Delete the cookie in the browser, and return the response."""
+    response.delete_cookie(**_make_cookie_attributes())
     return response
 
 
-def _attributes() -> dict[str, Any]:
+def _make_cookie_attributes() -> dict[str, Any]:
     config = current_app.config
     return {
         "key": config["JWT_REFRESH_COOKIE_NAME"],
@@ -65,9 +64,9 @@ def _attributes() -> dict[str, Any]:
     }
 
 
-def _is_from_an_allowed_page() -> bool:
+def _is_origin_allowed() -> bool:
     origin = request.headers.get("Origin")
-    # Browsers say this themselves, and let no script say it.
+    # Browsers set this header themselves; scripts cannot (Fetch Metadata).
     if request.headers.get("Sec-Fetch-Site") == "same-origin":
         return True
     return origin in current_app.extensions["taskapi.cookies"] or (

@@ -1,4 +1,4 @@
-"""What can go wrong with accounts, sessions and tokens."""
+"""The errors of accounts, sessions and tokens; each class is one problem code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is true of an account and of a session, whoever asks."""
+"""The tables of accounts, sessions and login attempts."""
 
 from __future__ import annotations
 
@@ -22,17 +22,16 @@ from taskapi.db.base import USER_ID_LENGTH, Base
 EMAIL_LENGTH = 254  # RFC 5321, 4.5.3.1.3, less the angle brackets
 NAME_LENGTH = 255
 DEVICE_LENGTH = 255
-ADDRESS_LENGTH = 45  # An IPv6 address with an IPv4 address inside.
+ADDRESS_LENGTH = 45  # An IPv6 address with an embedded IPv4 address.
 
 
 class User(Base):
-    """Somebody who owns tasks.
+    """An owner of tasks.
 
-    `email` is the canonical form that is compared, `display_email` what was typed; it is NULL
-    where an older release wrote the address. `change_seq` numbers the changes of all that they
-    own; `feed_floor` is the number up to which it is no longer known what was deleted.
-    `task_count` is at least the number of tasks with those in the trash: it grows with what is
-    added and is counted anew at the quota.
+    `email` is the canonical form for comparison. `display_email` is the address as typed, or NULL
+    if an older release stored it. `change_seq` is the change counter and `feed_floor` the feed
+    floor. `task_count` is an upper bound of the number of tasks, trash included: it increases with
+    every insert, and is recounted at the quota.
     """
 
     __tablename__ = "users"
@@ -51,20 +50,20 @@ class User(Base):
     __table_args__ = (CheckConstraint("id <> ''", name="id_not_empty"),)
 
 
-PROFILE = (
+PROFILE_COLUMNS = (
     User.id,
     func.coalesce(User.display_email, User.email).label("email"),
     User.name,
     User.created_at,
 )
-"""What an account shows of itself."""
+"""The columns of the public profile."""
 
 
 class Session(Base):
-    """One login. Its tokens name it, and end with it.
+    """A login, identified by the `sid` of its tokens; ending it revokes them.
 
-    `refresh_id` is the id of the only refresh token that has not been spent. `device` is
-    how the client named itself, `address` where it called from when it logged in.
+    `refresh_id` is the id (`jti`) of the current refresh token. `device` is the `User-Agent` of
+    the login, and `address` its client address.
     """
 
     __tablename__ = "sessions"
@@ -85,10 +84,9 @@ class Session(Base):
 
 
 class LoginAttempts(Base):
-    """How many attempts to log in there were of one kind, as `throttle` counts them.
+    """A counter of login attempts, maintained by `throttle`.
 
-    `subject` is a digest of what is counted: an e-mail address that nobody here has may be
-    a password in the wrong field.
+    `subject` is a digest: an unknown e-mail address may be a password typed into the wrong field.
     """
 
     __tablename__ = "login_attempts"

@@ -1,8 +1,8 @@
-"""Serve a database in one AUTH_MODE at a time, and tell whose users it has.
+"""Hold the lease that lets a single AUTH_MODE serve a database, and describe foreign users.
 
-A row names the mode that serves, and every worker renews it. Unlike an advisory lock, it needs no
-session of its own (behind a pooler that works by transactions there is none), and it runs out by
-itself after a crash. Instances of one mode renew the same row, so they come and go as they like.
+A row names the serving mode, and every worker renews it. Unlike an advisory lock, the lease needs
+no database session of its own (a transaction pooler has none) and expires after a crash. All
+instances of a mode renew the same row, so they can start and stop independently.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from taskapi.db.execute import SYSTEM, execute, invalidate_readiness
 from taskapi.exceptions import Unavailable
 
 LEASE_SECONDS: Final = 20
-"""How long a mode has the database after it was renewed for the last time."""
+"""The validity of the lease after its last renewal."""
 
 RENEW_SECONDS: Final = 5
-_POLL_SECONDS: Final = 0.5
+_LEASE_POLL_SECONDS: Final = 0.5
 
-# A clock that ran ahead and was set back prolongs no lease.
-_RENEW: Final = text("""
+# abs() ends a lease whose timestamp lies in the future, after the clock was set back.
+_RENEW_LEASE: Final = text("""
     INSERT INTO auth_mode_lease AS lease (auth_mode, renewed_at)
     VALUES (:auth_mode, clock_timestamp())
     ON CONFLICT (id) DO UPDATE
@@ -44,12 +44,12 @@ _RENEW: Final = text("""
         OR abs(extract(epoch FROM clock_timestamp() - lease.renewed_at)) >= :lease_seconds
     RETURNING lease.auth_mode
 """)
-_LOOK: Final = text("""
+_READ_LEASE: Final = text("""
     SELECT auth_mode, previous_mode, renewed_at::text AS renewed_at,
            abs(extract(epoch FROM clock_timestamp() - renewed_at)) < :lease_seconds AS is_live
       FROM auth_mode_lease
 """)
-_USERS: Final = text("""
+_FIND_USER_KINDS: Final = text("""
     SELECT EXISTS (SELECT FROM users WHERE email IS NOT NULL) AS accounts,
            EXISTS (SELECT FROM users WHERE email IS NULL) AS others
 """)
@@ -58,7 +58,7 @@ log = structlog.get_logger()
 
 
 class AuthModeLease(Base):
-    """The mode that serves the database, or did last, and the one before it; there is one row."""
+    """The single row with the mode that serves the database, or served it last."""
 
     __tablename__ = "auth_mode_lease"
 
@@ -71,7 +71,7 @@ class AuthModeLease(Base):
 
 
 class Lease(NamedTuple):
-    """Which mode has the database, when that was renewed, and whether it is still good."""
+    """The lease: its mode, the time of its last renewal, and whether it is still valid."""
 
     auth_mode: str
     previous_mode: str | None
@@ -79,95 +79,99 @@ class Lease(NamedTuple):
     is_live: bool
 
 
-def claim(engine: Engine, *, auth_mode: str, may_wait: bool) -> None:
-    """Take the database for a mode. Raises `PermissionError` where another mode serves it.
+def acquire_lease(engine: Engine, *, auth_mode: str, may_wait: bool) -> None:
+    """Acquire or renew the lease. Raises `PermissionError` if another mode holds it.
 
-    One that `may_wait` waits until it is known whether the other mode still serves: its lease is
-    renewed, or runs out.
+    With `may_wait`, wait until the other mode renews its lease (then raise) or the lease expires.
     """
     first: Lease | None = None
     with engine.connect() as connection:
         connection.execution_options(acting_as=SYSTEM)
-        while not connection.execute(_RENEW, _values(auth_mode)).all():
-            other = Lease(*connection.execute(_LOOK, _values(auth_mode)).one())
+        while not connection.execute(_RENEW_LEASE, _make_parameters(auth_mode)).all():
+            other = Lease(*connection.execute(_READ_LEASE, _make_parameters(auth_mode)).one())
             if not may_wait or (first and first.renewed_at != other.renewed_at):
                 raise PermissionError(describe_conflict(other.auth_mode, auth_mode))
             if first is None:
                 first = other
                 log.warning(
                     "auth_mode_changes",
-                    detail=f"AUTH_MODE={other.auth_mode} served this database a moment ago. "
-                    f"Waiting for up to {LEASE_SECONDS} seconds to see whether it still does.",
+                    detail=f"AUTH_MODE={other.auth_mode} served this database recently. "
+                    f"Waiting up to {LEASE_SECONDS} seconds for its lease to expire.",
                 )
-            time.sleep(_POLL_SECONDS)
+            time.sleep(_LEASE_POLL_SECONDS)
 
 
-def claim_before_serving(app: Flask, *, may_wait: bool) -> None:
-    """Have the application take the database for its mode when it is prepared."""
+def acquire_lease_on_startup(app: Flask, *, may_wait: bool) -> None:
+    """Make the application acquire the lease when it prepares the database."""
     mode = app.config["AUTH_MODE"]
-    readiness.add_step(app, partial(claim, auth_mode=mode, may_wait=may_wait))
+    readiness.add_step(app, partial(acquire_lease, auth_mode=mode, may_wait=may_wait))
 
 
-def keep(app: Flask) -> None:
-    """Renew the lease of the application's mode for as long as this process lives."""
-    claim_before_serving(app, may_wait=False)
-    threading.Thread(target=_renew, args=(app,), name="auth mode lease", daemon=True).start()
+def start_renewal(app: Flask) -> None:
+    """Acquire the lease of the application's mode, and renew it while this process runs."""
+    acquire_lease_on_startup(app, may_wait=False)
+    threading.Thread(
+        target=_renew_forever, args=(app,), name="auth mode lease", daemon=True
+    ).start()
 
 
-def _renew(app: Flask) -> None:
-    values = _values(app.config["AUTH_MODE"])
+def _renew_forever(app: Flask) -> None:
+    values = _make_parameters(app.config["AUTH_MODE"])
     while True:
         try:
             with app.app_context():
-                if not execute(_RENEW, values, acting_as=SYSTEM):
-                    # It was away for longer than the lease, and another mode has begun. What is
-                    # prepared anew says so, and is refused until that mode has ended.
+                if not execute(_RENEW_LEASE, values, acting_as=SYSTEM):
+                    # The lease expired and another mode acquired it. Preparing the database again
+                    # reports this, and fails until the other mode has ended.
                     invalidate_readiness()
         except (Unavailable, psycopg2.Error) as error:
-            # The database is away, or being restored. It is taken again when it is back.
+            # The database is unavailable or being restored; the next renewal tries again.
             log.warning("auth_mode_lease_not_renewed", error=type(error).__name__)
         time.sleep(RENEW_SECONDS)
 
 
-def look() -> Lease | None:
-    """Return who has the database, or had it last; None where nobody ever had."""
-    rows = execute(_LOOK, {"lease_seconds": LEASE_SECONDS}, acting_as=SYSTEM)
+def read_lease() -> Lease | None:
+    """Return the current or last lease, or None if no mode has ever served the database."""
+    rows = execute(_READ_LEASE, {"lease_seconds": LEASE_SECONDS}, acting_as=SYSTEM)
     return Lease(**rows[0]) if rows else None
 
 
 def describe_conflict(other: str, auth_mode: str) -> str:
-    """Say that another mode serves the database, and what to do."""
+    """Describe the conflict with the serving mode, and its remedy."""
     return (
-        f"AUTH_MODE={other} serves this database at the moment, and AUTH_MODE={auth_mode} may not "
-        f"beside it: each would take the other's users for its own. Stop every instance of the one "
-        f"(it has the database for {LEASE_SECONDS} seconds more), or set one AUTH_MODE for all."
+        f"AUTH_MODE={other} currently serves this database, so AUTH_MODE={auth_mode} cannot: each "
+        f"mode would mistake the other's users for its own. Stop every instance with "
+        f"AUTH_MODE={other} (its lease expires {LEASE_SECONDS} seconds later), or set the same "
+        f"AUTH_MODE for all instances."
     )
 
 
 def describe_other_users(auth_mode: str) -> Iterator[str]:
-    """Yield a sentence for each sort of users that were made in another mode."""
-    [users] = execute(_USERS, acting_as=SYSTEM)
-    lease = look()
+    """Yield a sentence for each kind of user that another mode has created."""
+    [users] = execute(_FIND_USER_KINDS, acting_as=SYSTEM)
+    lease = read_lease()
     if auth_mode == "local":
         if users["others"]:
             yield (
-                "This database has users of AUTH_MODE=external or path, and the settings say "
-                "local: nobody can log in as them, and their tasks are out of reach."
+                "This database has users of AUTH_MODE=external or path, but the settings say "
+                "local: these users cannot log in, and their tasks are inaccessible."
             )
         return
     if users["accounts"]:
-        names = "token" if auth_mode == "external" else "path"
+        source = "token" if auth_mode == "external" else "path"
         yield (
-            f"This database has accounts of AUTH_MODE=local, and the settings say {auth_mode}: "
-            f"nobody can log in to them, and a {names} that names an account's id has its tasks."
+            f"This database has accounts of AUTH_MODE=local, but the settings say {auth_mode}: "
+            f"these accounts cannot log in, and a {source} with an account's id accesses its tasks."
         )
-    before = {lease.auth_mode, lease.previous_mode} - {"local", auth_mode, None} if lease else set()
-    if before and users["others"]:
+    earlier = (
+        {lease.auth_mode, lease.previous_mode} - {"local", auth_mode, None} if lease else set()
+    )
+    if earlier and users["others"]:
         yield (
-            f"AUTH_MODE={before.pop()} served this database before, and the settings say "
-            f"{auth_mode}: users of both that have the same id share their tasks."
+            f"AUTH_MODE={earlier.pop()} served this database before, but the settings say "
+            f"{auth_mode}: users of both modes with the same id share their tasks."
         )
 
 
-def _values(auth_mode: str) -> dict[str, object]:
+def _make_parameters(auth_mode: str) -> dict[str, object]:
     return {"auth_mode": auth_mode, "lease_seconds": LEASE_SECONDS}

@@ -1,4 +1,4 @@
-"""Passwords: hashed slowly on purpose, and never the ones that are guessed first."""
+"""Hash, verify and check the strength of passwords."""
 
 from __future__ import annotations
 
@@ -20,42 +20,40 @@ from pwdlib.hashers.bcrypt import BcryptHasher
 from taskapi.exceptions import Busy
 from taskapi.settings import Settings
 
-SHORTEST = 8
-LONGEST = 256
+MIN_LENGTH = 8
+MAX_LENGTH = 256
 
-# OWASP's second recommendation for Argon2id: 19 MiB, two passes. bcrypt is there for
-# accounts that were brought from elsewhere.
+# 19 MiB and two passes: the second Argon2id configuration of OWASP's Password Storage Cheat
+# Sheet. bcrypt verifies the hashes of imported accounts.
 _HASHES = PasswordHash(
     (Argon2Hasher(time_cost=2, memory_cost=19456, parallelism=1), BcryptHasher())
 )
-_DECOY = _HASHES.hash("what a stranger's password is compared with")
-_PATIENCE_SECONDS = 5
+_DECOY_HASH = _HASHES.hash("the password of an unknown account")
+_SLOT_TIMEOUT_SECONDS = 5
 
-# Of hashes that were made elsewhere.
-# The 22nd character of the salt holds but two bits.
-_BCRYPT = re.compile(
+# Limits for imported hashes. The 22nd character of a bcrypt salt encodes only two bits.
+_BCRYPT_HASH = re.compile(
     r"\$2[aby]\$(?P<rounds>0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}"
 )
-_ARGON2_DIGITS = re.compile(r"\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}\Z")
-_MOST_ROUNDS = 14
-_MOST_MEMORY = 256 * 1024  # KiB
-_MOST_WORK = 1024 * 1024  # KiB passed over
-_MOST_LANES = 16
+_ARGON2_SALT_AND_HASH = re.compile(r"\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}\Z")
+_MAX_BCRYPT_ROUNDS = 14
+_MAX_ARGON2_MEMORY_KIB = 256 * 1024
+_MAX_ARGON2_WORK_KIB = 1024 * 1024  # Memory times passes.
+_MAX_ARGON2_LANES = 16
 
-_LONGEST_FOR_BCRYPT = 72  # bytes; all that it has ever looked at
+_BCRYPT_MAX_BYTES = 72  # bcrypt ignores all further bytes.
 
-_LOWEST_SCORE = 2  # of zxcvbn's 0 to 4: a million guesses
-# Of 16 characters zxcvbn takes at most 0.1 s, of 72 it takes 3.
-_LONGEST_FOR_ZXCVBN = 16
+_MIN_ZXCVBN_SCORE = 2  # Of 0 to 4: at least a million guesses.
+# zxcvbn takes at most 0.1 s for 16 characters, and 3 s for 72.
+_ZXCVBN_MAX_CHARACTERS = 16
 _zxcvbn_lock = threading.Lock()
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Bound how many passwords are hashed at the same time.
+    """Limit the number of concurrent password hashes.
 
-    A hash occupies a core for its whole length: more of them at once than there are cores
-    finish no sooner, and would leave none for the other requests. Those that hash or wait for it
-    are at most half of the threads.
+    A hash occupies a core for its whole duration, so more hashes than cores would finish no sooner
+    and delay other requests. At most half of the threads hash or wait to hash.
     """
     cores = max(1, (os.cpu_count() or 1) // settings.web_concurrency)
     app.extensions["taskapi.passwords"] = threading.BoundedSemaphore(cores)
@@ -65,99 +63,99 @@ def init_app(app: Flask, settings: Settings) -> None:
 
 
 def normalise(password: str) -> str:
-    """Return the form in which a password is hashed (RFC 8265, 4.2: OpaqueString).
+    """Return the normalised form of a password for hashing (RFC 8265, 4.2: OpaqueString).
 
-    Keyboards and systems differ in how they compose letters, and in their spaces. No character is
-    refused, as the RFC would have it: which ones are unassigned depends on the Python, and emoji
-    are joined by characters that it forbids.
+    Keyboards and systems compose letters and spaces differently. Unlike the RFC, no character is
+    rejected: the unassigned ones depend on the Python version, and emoji contain forbidden joiners.
     """
     spaced = "".join(" " if unicodedata.category(char) == "Zs" else char for char in password)
     return unicodedata.normalize("NFC", spaced)
 
 
 def hash_password(password: str) -> str:
-    """Hash a password; raises `Busy` when too many wait for the same."""
-    with _place():
+    """Hash a password. Raises `Busy` if too many threads are waiting to hash."""
+    with _hashing_slot():
         return _HASHES.hash(normalise(password))
 
 
 def verify_password(password: str, password_hash: str | None) -> tuple[bool, str | None]:
-    """Say whether the password is right, and its new hash where the old is out of date.
+    """Return whether the password matches, and a new hash if the old one is outdated.
 
-    Older hashes, and those from elsewhere, may be of the form that was typed. Takes as long without
-    a hash (an unknown user) as with one. Raises `Busy`.
+    Older and imported hashes may be of the password as typed, which is therefore tried too. An
+    unknown account (no hash) takes as long as a known one. Raises `Busy`.
     """
     normalised = normalise(password)
-    with _place():
+    with _hashing_slot():
         for form in dict.fromkeys((normalised, password)):
-            matches, is_outdated = _verify_form(form, password_hash or _DECOY)
+            matches, is_outdated = _verify_form(form, password_hash or _DECOY_HASH)
             if matches and password_hash:
-                is_renewed = is_outdated or form != normalised
-                return True, _HASHES.hash(normalised) if is_renewed else None
+                needs_rehash = is_outdated or form != normalised
+                return True, _HASHES.hash(normalised) if needs_rehash else None
         return False, None
 
 
 def _verify_form(password: str, password_hash: str) -> tuple[bool, bool]:
-    """Whether a form of the password is right, and whether its hash is out of date."""
+    """Return whether this form of the password matches, and whether its hash is outdated."""
     try:
         if password_hash.startswith("$2"):
             password_bytes = password.encode()
-            matches = _HASHES.verify(password_bytes[:_LONGEST_FOR_BCRYPT], password_hash)
-            # What bcrypt did not look at was not verified: a new hash would make it count.
-            return matches, len(password_bytes) < _LONGEST_FOR_BCRYPT
+            matches = _HASHES.verify(password_bytes[:_BCRYPT_MAX_BYTES], password_hash)
+            # bcrypt did not verify the bytes beyond its limit, so a new hash must not include them.
+            return matches, len(password_bytes) < _BCRYPT_MAX_BYTES
         matches, updated = _HASHES.verify_and_update(password, password_hash)
-    except (UnknownHashError, ValueError):  # The latter is bcrypt's word for the same.
+    except (UnknownHashError, ValueError):  # bcrypt raises ValueError.
         return False, False
     return matches, updated is not None
 
 
 def is_guessable(password: str, user_inputs: list[str]) -> bool:
-    """Whether a million guesses find the password, given what is known of the user.
+    """Return whether fewer than a million guesses find the password, given the user's data.
 
-    Of a long password its start and its end are looked at, and one that is hard to guess is enough.
-    Raises `Busy`.
+    Of a long password only the start and the end are scored, and a strong one suffices. Raises
+    `Busy`.
     """
     from zxcvbn import zxcvbn
 
-    starts = slice(None, _LONGEST_FOR_ZXCVBN)
-    ends = slice(-_LONGEST_FOR_ZXCVBN, None)
-    # zxcvbn keeps the inputs in a global variable.
-    with _place(), _zxcvbn_lock:
+    start = slice(None, _ZXCVBN_MAX_CHARACTERS)
+    end = slice(-_ZXCVBN_MAX_CHARACTERS, None)
+    # zxcvbn is not thread-safe: it keeps the inputs in a global variable.
+    with _hashing_slot(), _zxcvbn_lock:
         return all(
-            zxcvbn(password[part], [text[part] for text in user_inputs])["score"] < _LOWEST_SCORE
-            for part in (starts, ends)
+            zxcvbn(password[part], [text[part] for text in user_inputs])["score"]
+            < _MIN_ZXCVBN_SCORE
+            for part in (start, end)
         )
 
 
-def is_usable(password_hash: str) -> bool:
-    """Whether a hash from elsewhere can be verified here, and within about a second."""
-    if bcrypt := _BCRYPT.fullmatch(password_hash):
-        return int(bcrypt["rounds"]) <= _MOST_ROUNDS
+def is_supported_hash(password_hash: str) -> bool:
+    """Return whether an imported hash can be verified, and within about a second."""
+    if bcrypt := _BCRYPT_HASH.fullmatch(password_hash):
+        return int(bcrypt["rounds"]) <= _MAX_BCRYPT_ROUNDS
     try:
         costs = extract_parameters(password_hash)
     except InvalidHashError:
         return False
-    if not _ARGON2_DIGITS.search(password_hash):
+    if not _ARGON2_SALT_AND_HASH.search(password_hash):
         return False
     return (
-        costs.memory_cost <= _MOST_MEMORY
-        and costs.memory_cost * costs.time_cost <= _MOST_WORK
-        and costs.parallelism <= _MOST_LANES
+        costs.memory_cost <= _MAX_ARGON2_MEMORY_KIB
+        and costs.memory_cost * costs.time_cost <= _MAX_ARGON2_WORK_KIB
+        and costs.parallelism <= _MAX_ARGON2_LANES
     )
 
 
 @contextmanager
-def _place() -> Iterator[None]:
-    places: threading.BoundedSemaphore = current_app.extensions["taskapi.passwords"]
+def _hashing_slot() -> Iterator[None]:
+    slots: threading.BoundedSemaphore = current_app.extensions["taskapi.passwords"]
     threads: threading.BoundedSemaphore = current_app.extensions["taskapi.password_threads"]
     if not threads.acquire(blocking=False):
         raise Busy
     try:
-        if not places.acquire(timeout=_PATIENCE_SECONDS):
+        if not slots.acquire(timeout=_SLOT_TIMEOUT_SECONDS):
             raise Busy
         try:
             yield
         finally:
-            places.release()
+            slots.release()
     finally:
         threads.release()

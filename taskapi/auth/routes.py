@@ -9,7 +9,7 @@ from typing import Any
 from flask import g, request
 
 from taskapi.auth import service, sessions
-from taskapi.auth.cookies import answer_tokens, forget
+from taskapi.auth.cookies import clear_refresh_cookie, respond_with_tokens
 from taskapi.auth.exceptions import SessionNotFound
 from taskapi.auth.models import DEVICE_LENGTH
 from taskapi.auth.schemas import (
@@ -51,7 +51,7 @@ _CONFIRMED = ("password_wrong", "too_many_attempts")
 def register(keyed: Keyed, body: dict[str, Any], query: dict[str, Any]) -> Any:
     """Open an account and log in."""
     pair = service.register(_client(), keyed, **body)
-    return answer_tokens(pair, in_cookie=query["cookie"]), 201
+    return respond_with_tokens(pair, in_cookie=query["cookie"]), 201
 
 
 @blueprint.post("/login")
@@ -67,7 +67,7 @@ def register(keyed: Keyed, body: dict[str, Any], query: dict[str, Any]) -> Any:
 )
 def log_in(keyed: Keyed, body: dict[str, Any], query: dict[str, Any]) -> Any:
     """Log in."""
-    return answer_tokens(sessions.log_in(_client(), keyed, **body), in_cookie=query["cookie"])
+    return respond_with_tokens(sessions.log_in(_client(), keyed, **body), in_cookie=query["cookie"])
 
 
 @blueprint.post("/refresh")
@@ -88,7 +88,7 @@ def refresh(keyed: Keyed, query: dict[str, Any]) -> Any:
     One that came in the cookie is answered in the cookie.
     """
     pair = sessions.refresh(g.claims, keyed)
-    return answer_tokens(pair, in_cookie=query["cookie"] or "token_was_in_cookie" in g)
+    return respond_with_tokens(pair, in_cookie=query["cookie"] or "token_was_in_cookie" in g)
 
 
 @blueprint.post("/logout")
@@ -96,7 +96,7 @@ def refresh(keyed: Keyed, query: dict[str, Any]) -> Any:
 def log_out(keyed: Keyed, query: dict[str, Any]) -> Any:
     """End this session; its tokens are refused from the next request on."""
     sessions.log_out(g.actor, keyed, everywhere=query["all"])
-    return forget(no_content())
+    return clear_refresh_cookie(no_content())
 
 
 @blueprint.get("/me")
@@ -124,7 +124,7 @@ def change_me(body: dict[str, Any]) -> Any:
 def delete_me(body: dict[str, Any]) -> Any:
     """Delete your account with all its tasks and sessions, for good."""
     service.delete_account(g.actor, _client(), body["password"])
-    return forget(no_content())
+    return clear_refresh_cookie(no_content())
 
 
 @blueprint.post("/password")

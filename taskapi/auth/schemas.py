@@ -1,4 +1,4 @@
-"""What JSON may say of accounts."""
+"""The request and response schemas of accounts and sessions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _EXAMPLE_PASSWORD = "correct horse battery"  # noqa: S105 -- in the document
 
 
 class Email(Text):
-    """An e-mail address as it was typed, which has a canonical form."""
+    """An e-mail address as typed, validated by its canonical form."""
 
     default_error_messages = {
         "not_an_email": "This is not an e-mail address; write it as name@example.com.",
@@ -38,28 +38,28 @@ class Email(Text):
             canonical = canonicalise(address)
         except AddressRefused as error:
             raise self.make_error(error.code, **error.details) from None
-        # Normalising may lengthen: the column holds what comes out.
+        # The canonical form may be longer than the input, and must fit into the column.
         if len(canonical) > EMAIL_LENGTH:
             raise self.make_error("too_long", length=len(canonical), longest=EMAIL_LENGTH)
         return address
 
 
 class NewPassword(Text):
-    """A password that a user chooses; its length counts in the form that is hashed."""
+    """A new password; its length is that of the normalised form, which is hashed."""
 
-    def __init__(self, longest: int = passwords.LONGEST, **kwargs: Any) -> None:
-        super().__init__(longest, shortest=passwords.SHORTEST, **kwargs)
+    def __init__(self, longest: int = passwords.MAX_LENGTH, **kwargs: Any) -> None:
+        super().__init__(longest, shortest=passwords.MIN_LENGTH, **kwargs)
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
         password = super()._deserialize(value, *args, **kwargs) or ""
         length = len(passwords.normalise(password))
-        if length < passwords.SHORTEST:
-            raise self.make_error("too_short", length=length, shortest=passwords.SHORTEST)
+        if length < passwords.MIN_LENGTH:
+            raise self.make_error("too_short", length=length, shortest=passwords.MIN_LENGTH)
         return password
 
 
 class UserIdInPath(Input):
-    """Whose tasks the path means: any text, as somebody else may have made the id."""
+    """The user id in the path: any text, because an issuer may have created it."""
 
     user_id = Text(
         USER_ID_LENGTH,
@@ -70,8 +70,8 @@ class UserIdInPath(Input):
     )
 
 
-class ForeignHash(Text):
-    """A password's hash in a form that can be verified here, at a bearable cost."""
+class ImportedHash(Text):
+    """A password hash from another system, in a supported format and at a bounded cost."""
 
     default_error_messages = {
         "unusable": "This is no bcrypt or Argon2 hash, or one that takes too long to verify.",
@@ -82,7 +82,7 @@ class ForeignHash(Text):
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
         password_hash = super()._deserialize(value, *args, **kwargs) or ""
-        if not passwords.is_usable(password_hash):
+        if not passwords.is_supported_hash(password_hash):
             raise self.make_error("unusable")
         return password_hash
 
@@ -100,13 +100,13 @@ class Registration(Input):
 
 
 class Credentials(Input):
-    # No address is refused here for its form: a wrong one belongs to no account.
+    # The address is not validated here: an invalid one matches no account.
     email = Text(EMAIL_LENGTH, required=True, metadata={"example": _EXAMPLE_EMAIL})
-    password = Text(passwords.LONGEST, required=True, metadata={"example": _EXAMPLE_PASSWORD})
+    password = Text(passwords.MAX_LENGTH, required=True, metadata={"example": _EXAMPLE_PASSWORD})
 
 
 class ProfileChange(Input):
-    """Name and e-mail address; the latter needs the password."""
+    """Changes of name and e-mail address; a new address requires the password."""
 
     ignored = ("id", "created_at")
     dependent_required = {"email": "password"}
@@ -116,7 +116,7 @@ class ProfileChange(Input):
     )
     email = Email(metadata={"example": _EXAMPLE_EMAIL})
     password = Text(
-        passwords.LONGEST,
+        passwords.MAX_LENGTH,
         metadata={
             "example": _EXAMPLE_PASSWORD,
             "description": "The current password; required with `email`.",
@@ -126,13 +126,13 @@ class ProfileChange(Input):
 
 class PasswordChange(Input):
     current_password = Text(
-        passwords.LONGEST, required=True, metadata={"example": _EXAMPLE_PASSWORD}
+        passwords.MAX_LENGTH, required=True, metadata={"example": _EXAMPLE_PASSWORD}
     )
     new_password = NewPassword(required=True, metadata={"example": "a longer horse, stapled"})
 
 
 class Confirmation(Input):
-    password = Text(passwords.LONGEST, required=True, metadata={"example": _EXAMPLE_PASSWORD})
+    password = Text(passwords.MAX_LENGTH, required=True, metadata={"example": _EXAMPLE_PASSWORD})
 
 
 class CookieQuery(Input):
@@ -155,10 +155,10 @@ class LogoutQuery(Input):
 
 
 class ImportedAccount(Input):
-    """An account as it was elsewhere, with the hash of its password."""
+    """An account of another system, with its password hash."""
 
     email = Email(required=True)
-    password_hash = ForeignHash(required=True)
+    password_hash = ImportedHash(required=True)
     name = Text(NAME_LENGTH, allow_none=True, empty_is_null=True, load_default=None)
 
 
@@ -173,7 +173,7 @@ class User(Schema):
 
 
 class OutsideUser(User):
-    """Somebody whose account is at an issuer, as the token tells of them."""
+    """A user of an external issuer, as described by the token."""
 
     created_at = fields.DateTime(
         required=True,

@@ -1,4 +1,4 @@
-"""Accounts: opened, changed, deleted, and brought from elsewhere."""
+"""Register, change, delete and import accounts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from uuid_utils import uuid7
 
 from taskapi.auth import accounts, addresses, deletion, passwords, tokens
 from taskapi.auth.exceptions import CredentialsInvalid, EmailTaken, PasswordWrong
-from taskapi.auth.models import PROFILE, Session, User
+from taskapi.auth.models import PROFILE_COLUMNS, Session, User
 from taskapi.auth.sessions import (
     SESSION_IS_OPEN,
     Client,
@@ -27,7 +27,7 @@ from taskapi.exceptions import FieldError, SessionEnded, Unavailable, Validation
 from taskapi.http.exceptions import IdempotencyKeyInUse, IdempotencyKeyReused
 from taskapi.http.idempotency import Keyed
 
-_TOO_COMMON = (
+_TOO_COMMON_MESSAGE = (
     "This is guessed too quickly: it is a common one, repeats itself, or is made of your name or "
     "address; choose a longer one, such as three words that do not belong together."
 )
@@ -38,57 +38,61 @@ log = structlog.get_logger()
 def register(
     client: Client, keyed: Keyed, email: str, password: str, name: str | None
 ) -> dict[str, Any]:
-    """Open an account and its first session. Raises `EmailTaken`, `ValidationFailed`."""
-    _require_unguessable("/password", password, email, name)
+    """Open an account and its first session, and return its token pair.
+
+    Returns the earlier pair for a repeated idempotency key. Raises `EmailTaken`,
+    `ValidationFailed`, `IdempotencyKeyReused`, `Busy`.
+    """
+    _validate_password_strength("/password", password, email, name)
     password_hash = passwords.hash_password(password)
     try:
         with transaction(acting_as=SYSTEM):
             user = _add_account(email, password_hash, name)
-            granted = open_session(client, user)
-            keyed.keep(user["id"], granted._asdict())
+            grant = open_session(client, user)
+            keyed.keep(user["id"], grant._asdict())
     except EmailTaken:
-        # Perhaps by this very request, whose answer was lost.
-        opened = _find_registration(client, keyed, email, password)
-        if opened is None:
+        # An earlier attempt of this request may have opened it.
+        earlier_grant = _find_registration(client, keyed, email, password)
+        if earlier_grant is None:
             raise
-        return tokens.sign_pair(opened)
+        return tokens.sign_pair(earlier_grant)
     log.info("user_registered", user_id=user["id"])
-    return tokens.sign_pair(granted)
+    return tokens.sign_pair(grant)
 
 
 def _find_registration(
     client: Client, keyed: Keyed, email: str, password: str
 ) -> tokens.Grant | None:
-    """Find what registering granted before, for whom the password shows to be the same."""
+    """Return the grant of an earlier attempt of this registration, if the password matches."""
     owner = accounts.find_account(email)
     with keyed.transaction(acting_as=SYSTEM):
-        opened = keyed.find(owner["id"]) if owner else None
-    if opened is None:
+        stored = keyed.find(owner["id"]) if owner else None
+    if stored is None:
         return None
     try:
         authenticate(client, email, password)
     except CredentialsInvalid:
         raise IdempotencyKeyReused from None
-    return tokens.Grant(**opened)
+    return tokens.Grant(**stored)
 
 
 def create_account(email: str, password: str, name: str | None) -> Row:
     """Open an account without a session. Raises `EmailTaken`, `ValidationFailed`."""
-    _require_unguessable("/password", password, email, name)
+    _validate_password_strength("/password", password, email, name)
     user = _add_account(email, passwords.hash_password(password), name)
     log.info("user_created", user_id=user["id"])
     return user
 
 
 def _add_account(email: str, password_hash: str, name: str | None) -> Row:
-    if accounts.find_older_accounts([email]):
+    if accounts.find_legacy_accounts([email]):
         raise EmailTaken
-    address = addresses.stored_values(email)
+    address = addresses.build_address_columns(email)
     added = execute(
         insert(User)
         .values(id=str(uuid7()), **address, name=name, password_hash=password_hash)
         .on_conflict_do_nothing(index_elements=[User.email])
-        .returning(*PROFILE),
+        .returning(*PROFILE_COLUMNS),
         acting_as=SYSTEM,
     )
     if not added:
@@ -97,8 +101,8 @@ def _add_account(email: str, password_hash: str, name: str | None) -> Row:
 
 
 def get_profile(actor: Actor) -> Row:
-    """Return the actor's own account."""
-    found = execute(select(*PROFILE).where(User.id == actor.user_id), acting_as=actor)
+    """Return the actor's profile. Raises `SessionEnded`."""
+    found = execute(select(*PROFILE_COLUMNS).where(User.id == actor.user_id), acting_as=actor)
     if not found:
         raise SessionEnded
     return found[0]
@@ -107,22 +111,27 @@ def get_profile(actor: Actor) -> Row:
 def change_profile(
     actor: Actor, client: Client, changes: dict[str, Any], password: str | None
 ) -> Row:
-    """Change name and e-mail address; the latter needs the password.
+    """Change the name and the e-mail address; a new address requires the password.
 
     Raises `EmailTaken`, `PasswordWrong`, `TooManyAttempts`.
     """
     if not changes:
         return get_profile(actor)
     fields = sorted(changes)
-    mine = _confirm(actor, client, password or "") if "email" in changes else _mine(actor)
+    conditions = (
+        _confirm_password(actor, client, password or "")
+        if "email" in changes
+        else _match_own_account(actor)
+    )
     if "email" in changes:
-        older = accounts.find_older_accounts([changes["email"]])
-        if any(account["id"] != actor.user_id for account in older):
+        legacy = accounts.find_legacy_accounts([changes["email"]])
+        if any(account["id"] != actor.user_id for account in legacy):
             raise EmailTaken
-        changes |= addresses.stored_values(changes["email"])
+        changes |= addresses.build_address_columns(changes["email"])
     try:
         changed = execute(
-            update(User).where(*mine).values(**changes).returning(*PROFILE), acting_as=SYSTEM
+            update(User).where(*conditions).values(**changes).returning(*PROFILE_COLUMNS),
+            acting_as=SYSTEM,
         )
     except UniqueViolation:
         raise EmailTaken from None
@@ -135,7 +144,7 @@ def change_profile(
 def change_password(
     actor: Actor, client: Client, keyed: Keyed, current_password: str, new_password: str
 ) -> None:
-    """Replace the password and end every other session.
+    """Change the password and end every other session.
 
     Raises `PasswordWrong`, `TooManyAttempts`, `IdempotencyKeyInUse`, `IdempotencyKeyReused`,
     `ValidationFailed`.
@@ -143,20 +152,20 @@ def change_password(
     with keyed.transaction(acting_as=SYSTEM):
         is_done = keyed.find(actor.user_id) is not None
     if is_done:
-        # The same request, if it asks for the password that there is since then.
+        # A repeated request must set the password that is now the current one.
         try:
-            _confirm(actor, client, new_password)
+            _confirm_password(actor, client, new_password)
         except PasswordWrong:
             raise IdempotencyKeyReused from None
         return
     profile = get_profile(actor)
-    _require_unguessable("/new_password", new_password, profile["email"], profile["name"])
-    mine = _confirm(actor, client, current_password)
+    _validate_password_strength("/new_password", new_password, profile["email"], profile["name"])
+    conditions = _confirm_password(actor, client, current_password)
     password_hash = passwords.hash_password(new_password)
     with transaction(acting_as=SYSTEM):
         if keyed.find(actor.user_id) is not None:
-            raise IdempotencyKeyInUse  # Done at this very moment; by which password, is asked anew.
-        statement = update(User).where(*mine).values(password_hash=password_hash)
+            raise IdempotencyKeyInUse  # A retry verifies the password again.
+        statement = update(User).where(*conditions).values(password_hash=password_hash)
         if not execute(statement.returning(User.id), acting_as=SYSTEM):
             raise SessionEnded
         execute(
@@ -173,28 +182,28 @@ def change_password(
 
 
 def delete_account(actor: Actor, client: Client, password: str) -> None:
-    """Delete the account with all its tasks and sessions, for good.
+    """Delete the account with all its tasks and sessions permanently.
 
-    Where there is too much to delete within a request, `flask purge` finishes it. Raises
-    `PasswordWrong`, `TooManyAttempts`.
+    `flask purge` finishes the deletion of an account too large for a request. Raises
+    `PasswordWrong`, `TooManyAttempts`, `SessionEnded`.
     """
-    mine = _confirm(actor, client, password)
-    if not deletion.close_account(actor.user_id, *mine):
+    conditions = _confirm_password(actor, client, password)
+    if not deletion.close_account(actor.user_id, *conditions):
         raise SessionEnded
     log.info("account_deleted", user_id=actor.user_id)
-    # The account is closed; what is left of it is the purge's, whatever happens here.
+    # The account is already closed; after a failure the purge deletes the remaining rows.
     with suppress(Unavailable):
         deletion.delete_closed_account(actor.user_id)
 
 
 def import_accounts(imported: Sequence[dict[str, Any]]) -> int:
-    """Add accounts with the hashes they had elsewhere; return how many were not here yet."""
-    older = accounts.find_older_accounts([account["email"] for account in imported])
-    stored = {account["email"] for account in older}
+    """Import accounts with their password hashes; return the number of new accounts."""
+    legacy = accounts.find_legacy_accounts([account["email"] for account in imported])
+    stored = {account["email"] for account in legacy}
     rows = [
-        {"id": str(uuid7()), **account, **addresses.stored_values(account["email"])}
+        {"id": str(uuid7()), **account, **addresses.build_address_columns(account["email"])}
         for account in imported
-        if stored.isdisjoint(addresses.former_forms(account["email"]))
+        if stored.isdisjoint(addresses.derive_legacy_forms(account["email"]))
     ]
     if not rows:
         return 0
@@ -208,30 +217,32 @@ def import_accounts(imported: Sequence[dict[str, Any]]) -> int:
     return len(added)
 
 
-def _require_unguessable(pointer: str, password: str, email: str, name: str | None) -> None:
-    """Raise `ValidationFailed` for a password that is guessed first, or is made of the profile."""
+def _validate_password_strength(pointer: str, password: str, email: str, name: str | None) -> None:
+    """Raise `ValidationFailed` for a weak password (NIST SP 800-63B, 5.1.1.2)."""
     user_inputs = [email, email.rpartition("@")[0], *([name, *name.split()] if name else ())]
     if passwords.is_guessable(password, user_inputs):
-        raise ValidationFailed([FieldError(pointer, "too_common", _TOO_COMMON)])
+        raise ValidationFailed([FieldError(pointer, "too_common", _TOO_COMMON_MESSAGE)])
 
 
-def _mine(actor: Actor) -> tuple[ColumnElement[bool], ...]:
-    """Make the conditions of a change to the actor's account: its session is still open."""
+def _match_own_account(actor: Actor) -> tuple[ColumnElement[bool], ...]:
+    """Build the conditions of a change to the actor's account: its session is open."""
     session = select(Session.id).where(
         *(Session.id == actor.session_id, Session.user_id == User.id), *SESSION_IS_OPEN
     )
     return User.id == actor.user_id, session.exists()
 
 
-def _confirm(actor: Actor, client: Client, password: str) -> tuple[ColumnElement[bool], ...]:
-    """Ask for the password again, and make the conditions of the change it is asked for.
+def _confirm_password(
+    actor: Actor, client: Client, password: str
+) -> tuple[ColumnElement[bool], ...]:
+    """Verify the current password, and build the conditions of the change that requires it.
 
-    Who changes the password at this moment has the last word: then they are not met. Raises
-    `PasswordWrong`, `TooManyAttempts`.
+    After a concurrent password change the conditions match no row. Raises `PasswordWrong`,
+    `TooManyAttempts`, `SessionEnded`.
     """
-    get_profile(actor)  # The session comes first: no attempt is counted where it has ended.
+    get_profile(actor)  # Checks the session first, so that an ended one counts no attempt.
     try:
         user = confirm_password(client, actor.user_id, password)
     except CredentialsInvalid:
         raise PasswordWrong from None
-    return *_mine(actor), User.password_hash == user["password_hash"]
+    return *_match_own_account(actor), User.password_hash == user["password_hash"]

@@ -33,7 +33,7 @@ from taskapi.auth.exceptions import (
     RefreshTokenSuperseded,
     SessionNotFound,
 )
-from taskapi.auth.models import PROFILE, Session, User
+from taskapi.auth.models import PROFILE_COLUMNS, Session, User
 from taskapi.db.execute import SYSTEM, Actor, Row, execute, transaction
 from taskapi.exceptions import Busy, SessionEnded
 from taskapi.http.exceptions import IdempotencyKeyReused
@@ -100,10 +100,10 @@ def authenticate(client: Client, email: str, password: str) -> Row:
 
     Raises `CredentialsInvalid`, `TooManyAttempts`, `Busy`.
     """
-    account = _load_account(client, lambda query: accounts.with_address(query, email))
+    account = _load_account(client, lambda query: accounts.filter_by_address(query, email))
     stored = account.get("stored_email") or canonicalise_leniently(email)
     user = _verify_password(client, account, stored, password)
-    if accounts.renew_address(user["id"], stored, email):
+    if accounts.upgrade_address(user["id"], stored, email):
         user["email"] = email
     return user
 
@@ -140,14 +140,14 @@ def _verify_password(client: Client, account: Row, stored_email: str, password: 
 
 
 def _load_account(
-    client: Client, restrict: Callable[[accounts.Accounts], accounts.Accounts]
+    client: Client, restrict: Callable[[accounts.AccountQuery], accounts.AccountQuery]
 ) -> Row:
     """Load an account, or a placeholder, with `is_known` for an earlier client address."""
     earlier_session = select(Session.id).where(
         Session.user_id == User.id, _match_network(client.address)
     )
     statement = select(
-        *PROFILE,
+        *PROFILE_COLUMNS,
         User.email.label("stored_email"),
         User.password_hash,
         earlier_session.exists().label("is_known"),
@@ -245,7 +245,7 @@ def _rotate_refresh_token(claims: tokens.Claims) -> tokens.Grant | None:
             last_used_at=func.now(),
             expires_at=case((is_current, _compute_session_expiry()), else_=Session.expires_at),
         )
-        .returning(*PROFILE, (Session.refresh_id == next_id).label("is_rotated")),
+        .returning(*PROFILE_COLUMNS, (Session.refresh_id == next_id).label("is_rotated")),
         acting_as=SYSTEM,
     )
     if not rows:

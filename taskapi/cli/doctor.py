@@ -153,7 +153,7 @@ def _isolation(_settings: Settings) -> Iterator[Finding]:
 
 
 def _auth_mode(settings: Settings) -> Iterator[Finding]:
-    mode, lease = settings.auth_mode, modes.look()
+    mode, lease = settings.auth_mode, modes.read_lease()
     if lease and lease.is_live and lease.auth_mode != mode:
         detail = modes.describe_conflict(lease.auth_mode, mode)
         yield Finding("auth mode", False, detail)

@@ -18,7 +18,7 @@ from flask.cli import AppGroup, with_appcontext
 from sqlalchemy import text
 
 from taskapi.auth import deletion
-from taskapi.auth.administration import forget_attempts, forget_ended_sessions
+from taskapi.auth.administration import purge_ended_sessions, purge_login_attempts
 from taskapi.cli.database import running_database
 from taskapi.db.execute import SYSTEM, execute, transaction
 
@@ -125,11 +125,11 @@ def purge() -> None:
     """
     click.get_current_context().invoke(purge_tasks)
     with running_database():
-        sessions = _repeat_until_none(partial(forget_ended_sessions, _SESSION_DAYS, _BATCH_ROWS))
-        attempts = _repeat_until_none(partial(forget_attempts, _ATTEMPT_DAYS, _BATCH_ROWS))
+        sessions = _repeat_until_none(partial(purge_ended_sessions, _SESSION_DAYS, _BATCH_ROWS))
+        attempts = _repeat_until_none(partial(purge_login_attempts, _ATTEMPT_DAYS, _BATCH_ROWS))
         closed = deletion.find_closed_accounts()
         for user_id in closed:
-            deletion.delete_closed_account(user_id, seconds=math.inf)
+            deletion.delete_closed_account(user_id, timeout_seconds=math.inf)
     click.echo(
         f"{sessions} ended sessions, {attempts} counts of attempts to log in, "
         f"{len(closed)} deleted accounts."

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 
 from taskapi.auth import schemas as auth
 from taskapi.auth import sessions
-from taskapi.auth.cookies import forget
+from taskapi.auth.cookies import clear_refresh_cookie
 from taskapi.batch import schemas as batch
 from taskapi.contracts.table import Contract, Redeclared
 from taskapi.db import readiness
@@ -107,7 +107,7 @@ def log_out(keyed: Keyed, query: dict[str, Any]) -> Response:
     if "actor" in g:
         with suppress(SessionEnded):
             sessions.log_out(g.actor, keyed, everywhere=query["all"])
-    return forget(json_response({"message": "You are logged out."}))
+    return clear_refresh_cookie(json_response({"message": "You are logged out."}))
 
 
 def rewrite_error(problem: dict[str, Any]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def lease(app, sql):
 def claim(app):
     def claim(mode, *, may_wait=False):
         with app.app_context():
-            modes.claim(db.engine, auth_mode=mode, may_wait=may_wait)
+            modes.acquire_lease(db.engine, auth_mode=mode, may_wait=may_wait)
 
     return claim
 
@@ -162,7 +162,7 @@ def sentences(app):
 
 
 @pytest.mark.parametrize(
-    ("seconds_ago", "word", "said"), [(1, "WRONG", "at the moment"), (60, "OK", "all users")]
+    ("seconds_ago", "word", "said"), [(1, "WRONG", "currently serves"), (60, "OK", "all users")]
 )
 def test_the_doctor_looks_at_the_mode(app, claim, lease, seconds_ago, word, said):
     claim("path")
@@ -199,8 +199,8 @@ def test_a_service_of_another_mode_does_not_start_beside_one_that_runs(tmp_path)
             assert run.returncode == 1
             mode = settings["AUTH_MODE"]
             assert (
-                "taskapi cannot start: AUTH_MODE=local serves this database at the moment, and "
-                f"AUTH_MODE={mode} may not beside it" in run.stderr
+                "taskapi cannot start: AUTH_MODE=local currently serves this database, so "
+                f"AUTH_MODE={mode} cannot" in run.stderr
             )
 
         assert ada.call("GET", "/tasks").status_code == 200

@@ -141,8 +141,8 @@ def test_an_account_of_many_tasks_is_deleted_in_pieces(alice, sql, monkeypatch):
 
 
 def test_a_deletion_that_was_interrupted_is_finished_by_the_purge(app, alice, sql, monkeypatch):
-    monkeypatch.setattr(deletion, "_BATCH", 3)
-    monkeypatch.setattr(deletion, "_PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(deletion, "_BATCH_ROWS", 3)
+    monkeypatch.setattr(deletion, "_DELETION_TIMEOUT_SECONDS", 0)
     monkeypatch.setattr(deletion.delete_closed_account, "__defaults__", (0,))
     give_tasks(sql, alice, 10)
 
@@ -185,7 +185,7 @@ def test_a_piece_reads_no_more_rows_than_there_are_though_statistics_are_old(app
     sql("ANALYZE tasks")
     owner = register(app, "owner@example.com")
     sql(fill, user_id=owner.id, count=5000)
-    [piece] = [one for one in deletion._deletions() if " tasks " in str(one)]
+    [piece] = [one for one in deletion._build_batch_deletions() if " tasks " in str(one)]
     values = {"owner": owner.id, "count": 500}
 
     with app.app_context(), transaction(acting_as=SYSTEM):

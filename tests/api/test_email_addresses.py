@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from idna.uts46data import uts46_starts, uts46_statuses
 
-from taskapi.auth.addresses import AddressRefused, canonicalise, former_form
+from taskapi.auth.addresses import AddressRefused, canonicalise, derive_legacy_form
 from tests.support.people import PASSWORD, Person, assert_problem, assert_refused_field, json_of
 
 MUNICH = "n@münchen.de"
@@ -46,7 +46,7 @@ def an_older_account(client, sql):
         person = Person(client, json_of(register(client, f"older{len(email)}{email[:1]}@a.test")))
         sql(
             "UPDATE users SET email = :email, display_email = NULL WHERE id = :id",
-            email=stored or former_form(email),
+            email=stored or derive_legacy_form(email),
             id=person.id,
         )
         return person
@@ -176,9 +176,9 @@ NOT_IDEMPOTENT = "n@\u00df\u0301.de"
 
 
 def test_the_former_form_of_some_addresses_changes_when_it_is_made_again():
-    once = former_form(NOT_IDEMPOTENT)
+    once = derive_legacy_form(NOT_IDEMPOTENT)
 
-    assert former_form(once) != once
+    assert derive_legacy_form(once) != once
 
 
 @pytest.mark.parametrize("email", [NOT_IDEMPOTENT, "n@straße.de", MUNICH])

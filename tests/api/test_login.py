@@ -107,9 +107,9 @@ def test_an_account_without_a_usable_hash_has_no_password(client, alice, stored,
 
 def test_when_too_many_hash_at_once_the_rest_are_asked_to_wait(app, client, alice, monkeypatch):
     monkeypatch.setitem(app.extensions, "taskapi.passwords", threading.BoundedSemaphore(1))
-    monkeypatch.setattr(passwords, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(passwords, "_SLOT_TIMEOUT_SECONDS", 0.05)
 
-    with app.app_context(), passwords._place():
+    with app.app_context(), passwords._hashing_slot():
         response = log_in(client)
 
     assert_problem(response, 503, "busy")

@@ -274,8 +274,8 @@ def test_a_port_or_nonsense_in_the_address_is_no_way_around(attempt, alice, said
 
 def test_an_attempt_that_could_not_be_decided_is_not_counted(app, attempt, alice, monkeypatch):
     monkeypatch.setitem(app.extensions, "taskapi.passwords", threading.BoundedSemaphore(1))
-    monkeypatch.setattr(passwords, "_PATIENCE_SECONDS", 0.01)
-    with app.app_context(), passwords._place():
+    monkeypatch.setattr(passwords, "_SLOT_TIMEOUT_SECONDS", 0.01)
+    with app.app_context(), passwords._hashing_slot():
         for _ in range(6):
             assert_problem(attempt(password=PASSWORD), 503, "busy")
 

@@ -180,4 +180,4 @@ def test_zxcvbn_is_given_little_of_a_long_password(client, monkeypatch):
     register(client, "x" * 256, ADDRESS, "n" * 255)
 
     assert len(lengths) > 2
-    assert max(lengths) == passwords._LONGEST_FOR_ZXCVBN
+    assert max(lengths) == passwords._ZXCVBN_MAX_CHARACTERS

@@ -8,7 +8,7 @@ from taskapi.exceptions import Busy
 
 def test_at_most_half_of_the_threads_wait_to_hash(variant, monkeypatch):
     app = variant(threads=8, web_concurrency=1024)
-    monkeypatch.setattr(passwords, "_PATIENCE_SECONDS", 60)
+    monkeypatch.setattr(passwords, "_SLOT_TIMEOUT_SECONDS", 60)
     release = threading.Event()
     outcomes: list[str] = []
     lock = threading.Lock()
@@ -17,7 +17,7 @@ def test_at_most_half_of_the_threads_wait_to_hash(variant, monkeypatch):
     def hash_one():
         with app.app_context():
             try:
-                with passwords._place():
+                with passwords._hashing_slot():
                     release.wait(60)
                     outcome = "hashed"
             except Busy:

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import make_url, text
 
 from taskapi import create_app
-from taskapi.auth.modes import claim_before_serving
+from taskapi.auth.modes import acquire_lease_on_startup
 from taskapi.db.base import db
 from taskapi.db.execute import SYSTEM, ensure_ready, execute
 from taskapi.devdb import programs
@@ -319,8 +319,8 @@ def test_one_mode_at_a_time_serves_also_through_the_pooler(pooled, pooled_app):
     by_path = create_app(
         make_settings(database_url=pooled[1], prepare_statements=False, auth_mode="path")
     )
-    claim_before_serving(pooled_app, may_wait=False)
-    claim_before_serving(by_path, may_wait=False)
+    acquire_lease_on_startup(pooled_app, may_wait=False)
+    acquire_lease_on_startup(by_path, may_wait=False)
     assert pooled_app.test_client().get("/health").status_code == 200
 
     assert by_path.test_client().get("/health").status_code == 503
