@@ -1,33 +1,33 @@
-// The change feed: what a copy on this device has missed.
+// Follow the change feed, to keep a local copy up to date.
 
-import { isOutage, pauseAfter } from "./transport.js";
-import { sleep } from "./waiting.js";
+import { isOutage, waitBeforeRetry } from "./transport.js";
+import { sleep } from "./abort.js";
 
 /**
- * Yield the answers of the feed one after the other: with `wait` for ever, through outages;
- * without it until there is nothing more.
+ * Yield the pages of the feed in order: with `wait` endlessly and through outages, without it until
+ * there are no further changes.
  */
 export async function* followChanges(read, { since, wait, limit }, options) {
   const { timeout = 30_000 } = options;
-  const forEver = wait > 0;
+  const isEndless = wait > 0;
   let reset = false;
   let hasMore = true;
   let failures = 0;
-  while (hasMore || forEver) {
+  while (hasMore || isEndless) {
     const query = { since, limit, wait: hasMore ? undefined : wait };
-    // An answer that is waited for may take so much longer.
-    const patience = timeout && query.wait ? timeout + 1000 * wait : timeout;
-    let answer;
+    // A long poll takes up to `wait` seconds longer.
+    const requestTimeout = timeout && query.wait ? timeout + 1000 * wait : timeout;
+    let response;
     try {
-      answer = await read(query, { ...options, timeout: patience });
+      response = await read(query, { ...options, timeout: requestTimeout });
     } catch (error) {
       if (error.code === "sync_reset") {
         since = undefined;
         reset = true;
         hasMore = true;
-      } else if (forEver && isOutage(error)) {
-        // Also while the session is refreshed, which has its own, shorter patience.
-        await pauseAfter(error, failures, options.signal);
+      } else if (isEndless && isOutage(error)) {
+        // This also covers an outage during a token refresh, which gives up earlier.
+        await waitBeforeRetry(error, failures, options.signal);
         failures += 1;
       } else {
         throw error;
@@ -35,11 +35,11 @@ export async function* followChanges(read, { since, wait, limit }, options) {
       continue;
     }
     failures = 0;
-    ({ next: since, has_more: hasMore } = answer.data);
-    yield { ...answer.data, reset };
+    ({ next: since, has_more: hasMore } = response.data);
+    yield { ...response.data, reset };
     reset = false;
-    // There was no room to wait there, so the time is spent here.
-    const pause = Number(answer.headers.get("Retry-After"));
-    if (forEver && pause) await sleep(1000 * pause, options.signal);
+    // The service had no slot for a long poll, so the client waits instead.
+    const pause = Number(response.headers.get("Retry-After"));
+    if (isEndless && pause) await sleep(1000 * pause, options.signal);
   }
 }

@@ -1,6 +1,6 @@
-// What can go wrong: the service says no, or says nothing.
+// The errors of the client: a problem document, or no response.
 
-/** The service refused, with a problem document (RFC 9457). */
+/** A response with a problem document (RFC 9457). */
 export class ProblemError extends Error {
   name = "ProblemError";
 
@@ -14,33 +14,33 @@ export class ProblemError extends Error {
     return this.problem.status;
   }
 
-  /** For programs; it never changes. */
+  /** A stable code for programs. */
   get code() {
     return this.problem.code;
   }
 
-  /** A sentence for a person. */
+  /** A sentence for the user. */
   get detail() {
     return this.problem.detail;
   }
 
-  /** What is wrong with which field: `[{pointer, code, detail}]`. */
+  /** The errors of single fields: `[{pointer, code, detail}]`. */
   get errors() {
     return this.problem.errors ?? [];
   }
 
-  /** Finds the request in the service's logs. */
+  /** The id of the request in the service's logs. */
   get requestId() {
     return this.problem.request_id;
   }
 
-  /** With 412: the task as it is now. */
+  /** The current task, with status 412. */
   get current() {
     return this.problem.current;
   }
 }
 
-/** No answer came, or half of one: the service is away, or this device is offline. */
+/** No complete response: the service is unreachable, or the device is offline. */
 export class NetworkError extends Error {
   name = "NetworkError";
 

@@ -1,27 +1,27 @@
-// Ids that are made on the device, for tasks and for requests.
+// Generate ids on the device, for tasks and for requests.
 
-let time = 0;
-let count = 0;
+let lastTime = 0;
+let counter = 0;
 
 /**
- * Make a UUIDv7 (RFC 9562). Those made here sort in the order in which they were made, also
- * within a millisecond and when the clock is set back.
+ * Generate a UUIDv7 (RFC 9562). The ids sort in the order of their creation, even within a
+ * millisecond and after the clock was set back.
  */
 export function newId() {
-  // Not crypto.randomUUID(), which pages without TLS do not have.
+  // crypto.randomUUID() does not exist on pages without TLS.
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   const view = new DataView(bytes.buffer);
   const now = Date.now();
-  if (now > time) {
-    time = now;
-    count = view.getUint16(6) & 0x7ff;
-  } else if (++count > 0xfff) {
-    time += 1;
-    count = 0;
+  if (now > lastTime) {
+    lastTime = now;
+    counter = view.getUint16(6) & 0x7ff;
+  } else if (++counter > 0xfff) {
+    lastTime += 1;
+    counter = 0;
   }
-  view.setUint16(0, Math.floor(time / 2 ** 32));
-  view.setUint32(2, time >>> 0);
-  view.setUint16(6, 0x7000 | count);
+  view.setUint16(0, Math.floor(lastTime / 2 ** 32));
+  view.setUint32(2, lastTime >>> 0);
+  view.setUint16(6, 0x7000 | counter);
   view.setUint8(8, 0x80 | (bytes[8] & 0x3f));
   const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
   return hex.replace(/(.{8})(.{4})(.{4})(.{4})(.{12})/, "$1-$2-$3-$4-$5");

@@ -1,9 +1,9 @@
-// Who is signed in, and their tokens, which are in memory alone.
+// The session of the user, with its tokens, which are kept only in memory.
 
 import { ProblemError } from "./errors.js";
 import { newId } from "./ids.js";
 
-/** A session of the service's own: a refresh token is exchanged once for the next pair. */
+/** A session of the service, which rotates its refresh token. */
 export class Session {
   user = null;
   #transport;
@@ -19,24 +19,24 @@ export class Session {
     this.#inCookie = inCookie;
     this.#onEnd = onEnd;
     this.#pendingKey = inCookie
-      ? new SharedKey(`taskapi refresh ${transport.base}`)
+      ? new SharedPendingKey(`taskapi refresh ${transport.base}`)
       : new PendingKey();
   }
 
-  /** Begin it by registering or logging in. */
+  /** Open the session by registering or logging in. */
   async open(path, data, options) {
     const headers = { "Content-Type": "application/json" };
     const request = { path, headers, body: JSON.stringify(data) };
-    this.#adopt(await this.#inTurn(() => this.#ask(request, newId(), options)));
+    this.#setTokens(await this.#withLock(() => this.#send(request, newId(), options)));
   }
 
   async token() {
     return this.#accessToken;
   }
 
-  /** Get another token in the place of one that was refused with `problem`. */
+  /** Return a new access token after `refused` was rejected with `problem`. */
   async renew(refused, problem) {
-    // While the refusal was on its way, another request may have seen to it.
+    // Another request may have renewed the token in the meantime.
     if (this.#accessToken !== refused) return this.#accessToken;
     if (problem.code === "session_ended") {
       this.#onEnd(this, problem);
@@ -46,7 +46,7 @@ export class Session {
     return this.#accessToken;
   }
 
-  /** Exchange the refresh token; whoever asks meanwhile waits for the same exchange. */
+  /** Rotate the refresh token; concurrent calls share one rotation. */
   refresh() {
     this.#refreshing ??= this.#exchange().finally(() => {
       this.#refreshing = undefined;
@@ -56,10 +56,10 @@ export class Session {
 
   async #exchange() {
     try {
-      const pair = await this.#inTurn(() => this.#askForPair());
-      // The cookie is the browser's: somebody else may have logged in in another tab.
-      if (this.user && this.user.id !== pair.user.id) throw new ProblemError(SOMEBODY_ELSE);
-      this.#adopt(pair);
+      const pair = await this.#withLock(() => this.#requestPair());
+      // All tabs share the cookie, so another user may have logged in in another tab.
+      if (this.user && this.user.id !== pair.user.id) throw new ProblemError(USER_CHANGED_PROBLEM);
+      this.#setTokens(pair);
     } catch (error) {
       if (error.status === 401 || error.status === 403) {
         this.close();
@@ -69,64 +69,64 @@ export class Session {
     }
   }
 
-  /** Leave nothing behind: there is nothing more to exchange. */
+  /** Remove the pending idempotency key: the session has no further rotation. */
   close() {
-    this.#pendingKey.forget();
+    this.#pendingKey.clear();
   }
 
   /**
-   * A spent token that comes again is taken for a stolen one, but with the same key it gets the
-   * same pair. So the key is kept until the pair is here, be it after hours offline, and shortly
-   * beyond: an answer to a page that was left may come late and bring back the cookie before.
+   * Reuse of a rotated token ends the session, unless it has the same idempotency key: then it gets
+   * the same pair. The key is therefore kept until the pair arrives, even after hours offline, and
+   * up to 10 s longer, because a late response to a closed page may restore the previous cookie.
    */
-  async #askForPair() {
+  async #requestPair() {
     const headers = this.#inCookie ? {} : { Authorization: `Bearer ${this.#refreshToken}` };
     try {
-      const pair = await this.#ask({ path: "/auth/refresh", headers }, this.#pendingKey.get());
-      this.#pendingKey.keepFor(Math.min(LATEST_ANSWER, (pair.expires_in * 1000) / 2));
+      const pair = await this.#send({ path: "/auth/refresh", headers }, this.#pendingKey.get());
+      this.#pendingKey.retainFor(Math.min(MAX_KEY_RETENTION_MS, (pair.expires_in * 1000) / 2));
       if (pair.access_token !== this.#accessToken) return pair;
-      // That one has been refused already.
-      this.#pendingKey.forget();
-      return this.#askForPair();
+      // The replayed access token has already been rejected.
+      this.#pendingKey.clear();
+      return this.#requestPair();
     } catch (error) {
-      if (!KEY_IS_OF_THE_PAST.has(error.code)) throw error;
-      // The cookie has come since, from another page or by logging in.
-      this.#pendingKey.forget();
-      return this.#askForPair();
+      if (!STALE_KEY_CODES.has(error.code)) throw error;
+      // The cookie is newer than the key: another page or a login has set it.
+      this.#pendingKey.clear();
+      return this.#requestPair();
     }
   }
 
-  async #ask({ path, headers, body }, key, options) {
+  async #send({ path, headers, body }, key, options) {
     const request = {
       method: "POST",
       path,
       headers: { ...headers, "Idempotency-Key": key },
       body,
       ...(this.#inCookie && { query: { cookie: true }, credentials: "include" }),
-      // The new cookie is to arrive, also where the page is left meanwhile.
+      // The new cookie must arrive even if the page is closed in the meantime.
       keepalive: this.#inCookie,
     };
     return (await this.#transport.send(request, options)).data;
   }
 
-  /** One at a time for all tabs, which share one cookie and would spend its token twice. */
-  #inTurn(work) {
+  /** Run `work` under a lock of all tabs, which share the cookie and would reuse its token. */
+  #withLock(work) {
     const locks = this.#inCookie && globalThis.navigator?.locks;
     if (!locks) return work();
     return locks.request(`taskapi session ${this.#transport.base}`, work).catch((error) => {
       if (error.name !== "SecurityError") throw error;
-      return work(); // A browser that may store nothing has no locks either.
+      return work(); // A browser that denies storage denies locks too.
     });
   }
 
-  #adopt({ access_token, refresh_token, user }) {
+  #setTokens({ access_token, refresh_token, user }) {
     this.#accessToken = access_token;
     this.#refreshToken = refresh_token;
     this.user = user;
   }
 }
 
-/** The key of an exchange whose answer has not come yet. */
+/** The idempotency key of a rotation whose response is pending. */
 class PendingKey {
   #key;
 
@@ -134,18 +134,18 @@ class PendingKey {
     return (this.#key ??= newId());
   }
 
-  /** The answer has come: nobody else can be waiting for another. */
-  keepFor() {
-    this.forget();
+  /** Clear the key after the response: no other page can repeat this rotation. */
+  retainFor() {
+    this.clear();
   }
 
-  forget() {
+  clear() {
     this.#key = undefined;
   }
 }
 
-/** The same for a cookie: whichever page comes next has to repeat what was begun. */
-class SharedKey extends PendingKey {
+/** The pending key of a cookie session, stored so that the next page can repeat the rotation. */
+class SharedPendingKey extends PendingKey {
   #name;
 
   constructor(name) {
@@ -154,34 +154,34 @@ class SharedKey extends PendingKey {
   }
 
   get() {
-    const { key = super.get(), until } = this.#stored();
-    // A clock that was set back does not keep a key for longer.
-    const left = until - Date.now();
-    if (left < 0 || left > LATEST_ANSWER) {
-      this.forget();
+    const { key = super.get(), until } = this.#load();
+    // The upper bound limits the retention after the clock was set back.
+    const remaining = until - Date.now();
+    if (remaining < 0 || remaining > MAX_KEY_RETENTION_MS) {
+      this.clear();
       return this.get();
     }
     this.#store({ key, until });
     return key;
   }
 
-  /** The answer has come, but for so many milliseconds others may be on their way. */
-  keepFor(milliseconds) {
-    const { key, until = Date.now() + milliseconds } = this.#stored();
-    super.forget();
+  /** Keep the key for `milliseconds` after the response, because an older one may arrive late. */
+  retainFor(milliseconds) {
+    const { key, until = Date.now() + milliseconds } = this.#load();
+    super.clear();
     if (key) this.#store({ key, until });
   }
 
-  forget() {
-    super.forget();
+  clear() {
+    super.clear();
     this.#store(null);
   }
 
-  #stored() {
+  #load() {
     try {
       return JSON.parse(localStorage.getItem(this.#name)) ?? {};
     } catch {
-      return {}; // A browser may be told to store nothing.
+      return {}; // The browser may deny storage.
     }
   }
 
@@ -190,26 +190,26 @@ class SharedKey extends PendingKey {
       if (value) localStorage.setItem(this.#name, JSON.stringify(value));
       else localStorage.removeItem(this.#name);
     } catch {
-      // Then the key is good for this page alone.
+      // Without storage, only this page knows the key.
     }
   }
 }
 
-const LATEST_ANSWER = 10_000;
+const MAX_KEY_RETENTION_MS = 10_000;
 
-const KEY_IS_OF_THE_PAST = new Set(["idempotency_key_reused", "refresh_token_superseded"]);
+const STALE_KEY_CODES = new Set(["idempotency_key_reused", "refresh_token_superseded"]);
 
-const SOMEBODY_ELSE = {
+const USER_CHANGED_PROBLEM = {
   type: "about:blank",
   title: "Unauthorized",
   status: 401,
-  detail: "Somebody else has signed in in this browser.",
+  detail: "Another user has signed in in this browser.",
   code: "user_changed",
   request_id: null,
 };
 
-/** A session at an issuer outside, whose tokens somebody else gets. */
-export class OutsideSession {
+/** A session of an external issuer; the application supplies its access tokens. */
+export class ExternalSession {
   user = null;
   #token;
 

@@ -1,18 +1,18 @@
-// The client of taskapi, for browsers and Node. What it promises is in taskapi.d.ts.
+// The client of taskapi, for browsers and Node. Its API is documented in taskapi.d.ts.
 
 import { NetworkError, ProblemError } from "./errors.js";
 import { followChanges } from "./changes.js";
 import { newId } from "./ids.js";
 import { condition, idOf, isGone, isOver, isWritten, json, mediaOf } from "./requests.js";
-import { OutsideSession, Session } from "./session.js";
+import { ExternalSession, Session } from "./session.js";
 import { Transport } from "./transport.js";
-import { abortable } from "./waiting.js";
+import { abortable } from "./abort.js";
 
 export { NetworkError, ProblemError, newId };
 
-const LARGEST_PAGE = 200;
-// The first may bring the answer to an exchange of long ago, whose token has expired since.
-const MOST_RENEWALS = 2;
+const MAX_PAGE_SIZE = 200;
+// The first renewal may replay an earlier rotation, whose access token has expired since.
+const MAX_TOKEN_RENEWALS = 2;
 
 export class TaskApi extends EventTarget {
   #transport;
@@ -24,7 +24,7 @@ export class TaskApi extends EventTarget {
     super();
     this.#transport = new Transport(connection);
     this.#inCookie = cookie;
-    this.#session = token ? new OutsideSession(token) : null;
+    this.#session = token ? new ExternalSession(token) : null;
   }
 
   get user() {
@@ -34,11 +34,11 @@ export class TaskApi extends EventTarget {
   // Accounts and sessions
 
   register(account, options) {
-    return this.#open("/auth/register", account, options);
+    return this.#openSession("/auth/register", account, options);
   }
 
   login(credentials, options) {
-    return this.#open("/auth/login", credentials, options);
+    return this.#openSession("/auth/login", credentials, options);
   }
 
   async restore({ signal } = {}) {
@@ -52,133 +52,133 @@ export class TaskApi extends EventTarget {
   async logout({ all, ...options } = {}) {
     const session = this.#session;
     try {
-      await this.#ask("POST", "/auth/logout", { query: { all } }, options);
+      await this.#request("POST", "/auth/logout", { query: { all } }, options);
     } catch (error) {
       if (error.status !== 401 || !session) throw error;
     }
-    this.#end(session);
+    this.#closeSession(session);
   }
 
   me(options) {
-    return this.#keepUser(this.#ask("GET", "/auth/me", {}, options));
+    return this.#updateUser(this.#request("GET", "/auth/me", {}, options));
   }
 
   changeMe(changes, options) {
-    return this.#keepUser(this.#ask("PATCH", "/auth/me", json(changes), options));
+    return this.#updateUser(this.#request("PATCH", "/auth/me", json(changes), options));
   }
 
   changePassword(passwords, options) {
-    return this.#ask("POST", "/auth/password", json(passwords), options);
+    return this.#request("POST", "/auth/password", json(passwords), options);
   }
 
   async deleteMe(confirmation, options) {
     const session = this.#session;
-    await this.#ask("DELETE", "/auth/me", { ...json(confirmation), done: isOver }, options);
-    this.#end(session);
+    await this.#request("DELETE", "/auth/me", { ...json(confirmation), recover: isOver }, options);
+    this.#closeSession(session);
   }
 
   async sessions(options) {
-    return (await this.#ask("GET", "/auth/sessions", {}, options)).sessions;
+    return (await this.#request("GET", "/auth/sessions", {}, options)).sessions;
   }
 
   endSession(id, options) {
-    return this.#ask("DELETE", `/auth/sessions/${idOf(id)}`, { done: isGone }, options);
+    return this.#request("DELETE", `/auth/sessions/${idOf(id)}`, { recover: isGone }, options);
   }
 
   // Tasks
 
   tasks(params, options) {
-    return this.#pages("/tasks", params, options);
+    return this.#paginate("/tasks", params, options);
   }
 
   listTasks(params, options) {
-    return this.#ask("GET", "/tasks", { query: params }, options);
+    return this.#request("GET", "/tasks", { query: params }, options);
   }
 
   getTask(task, options) {
-    return this.#ask("GET", `/tasks/${idOf(task)}`, {}, options);
+    return this.#request("GET", `/tasks/${idOf(task)}`, {}, options);
   }
 
   async createTask(data, { id, ...options } = {}) {
-    if (id === undefined) return this.#ask("POST", "/tasks", json(data), options);
-    const done = (problem, mayBeDone) => isWritten(problem, data, mayBeDone);
-    const request = { ...json(data, { "If-None-Match": "*" }), done };
-    return this.#ask("PUT", `/tasks/${idOf(id)}`, request, options);
+    if (id === undefined) return this.#request("POST", "/tasks", json(data), options);
+    const recover = (problem, mayBeDone) => isWritten(problem, data, mayBeDone);
+    const request = { ...json(data, { "If-None-Match": "*" }), recover };
+    return this.#request("PUT", `/tasks/${idOf(id)}`, request, options);
   }
 
   async replaceTask(task, data, options) {
-    return this.#write("PUT", task, { description: null, ...data }, options);
+    return this.#writeTask("PUT", task, { description: null, ...data }, options);
   }
 
   async updateTask(task, changes, options) {
-    return this.#write("PATCH", task, changes, options);
+    return this.#writeTask("PATCH", task, changes, options);
   }
 
   async completeTask(task, completed, options = {}) {
     const headers = condition(task, options);
     const request = completed === undefined ? { headers } : json({ completed }, headers);
     request.takesKey = true;
-    return this.#ask("PATCH", `/tasks/${idOf(task)}/complete`, request, options);
+    return this.#request("PATCH", `/tasks/${idOf(task)}/complete`, request, options);
   }
 
   async moveTask(task, place, options = {}) {
     const request = json(place, condition(task, options));
-    return this.#ask("POST", `/tasks/${idOf(task)}/move`, request, options);
+    return this.#request("POST", `/tasks/${idOf(task)}/move`, request, options);
   }
 
   async deleteTask(task, options = {}) {
     const { permanent } = options;
-    const request = { headers: condition(task, options), query: { permanent }, done: isGone };
-    return this.#ask("DELETE", `/tasks/${idOf(task)}`, request, options);
+    const request = { headers: condition(task, options), query: { permanent }, recover: isGone };
+    return this.#request("DELETE", `/tasks/${idOf(task)}`, request, options);
   }
 
   async batch(operations, { atomic, ...options } = {}) {
     const request = json({ operations, atomic });
-    return (await this.#ask("POST", "/tasks/batch", request, options)).results;
+    return (await this.#request("POST", "/tasks/batch", request, options)).results;
   }
 
   // The trash
 
   trash(params, options) {
-    return this.#pages("/trash", params, options);
+    return this.#paginate("/trash", params, options);
   }
 
   restoreTask(task, options) {
-    return this.#ask("POST", `/trash/${idOf(task)}/restore`, {}, options);
+    return this.#request("POST", `/trash/${idOf(task)}/restore`, {}, options);
   }
 
   purgeTask(task, options) {
-    return this.#ask("DELETE", `/trash/${idOf(task)}`, { done: isGone }, options);
+    return this.#request("DELETE", `/trash/${idOf(task)}`, { recover: isGone }, options);
   }
 
   emptyTrash(options) {
-    return this.#ask("DELETE", "/trash", {}, options);
+    return this.#request("DELETE", "/trash", {}, options);
   }
 
-  // Everything at once, and what has changed
+  // Export, import and the change feed
 
   changes(params = {}, options = {}) {
-    const read = (query, more) => this.#answer("GET", "/tasks/changes", { query }, more);
+    const read = (query, more) => this.#send("GET", "/tasks/changes", { query }, more);
     return followChanges(read, params, options);
   }
 
   exportTasks({ format, ...options } = {}) {
     const request = { query: { format }, read: (response) => response.blob() };
-    return this.#ask("GET", "/tasks/export", request, options);
+    return this.#request("GET", "/tasks/export", request, options);
   }
 
   async importTasks(file, { type, dryRun, deduplicate, ...options } = {}) {
     const headers = { "Content-Type": mediaOf(file, type) };
     const request = { headers, body: file, query: { dry_run: dryRun, deduplicate } };
-    return this.#ask("POST", "/tasks/import", request, { timeout: 0, ...options });
+    return this.#request("POST", "/tasks/import", request, { timeout: 0, ...options });
   }
 
-  // What they have in common
+  // Shared helpers
 
-  async #open(path, data, options) {
+  async #openSession(path, data, options) {
     const session = this.#newSession();
     await abortable(session.open(path, data, options), options?.signal);
-    return this.#begin(session);
+    return this.#startSession(session);
   }
 
   async #restore() {
@@ -189,60 +189,60 @@ export class TaskApi extends EventTarget {
       if (error.status === 401) return null;
       throw error;
     }
-    return this.#begin(session);
+    return this.#startSession(session);
   }
 
   #newSession() {
-    const onEnd = (session, problem) => this.#end(session, problem);
+    const onEnd = (session, problem) => this.#closeSession(session, problem);
     return new Session(this.#transport, { inCookie: this.#inCookie, onEnd });
   }
 
-  #begin(session) {
+  #startSession(session) {
     this.#session = session;
     this.dispatchEvent(new CustomEvent("signin", { detail: { user: session.user } }));
     return session.user;
   }
 
-  /** Once for each session, however many of its requests are refused. */
-  #end(session, problem = null) {
+  /** Close the session and dispatch `signout` once, even if several requests were refused. */
+  #closeSession(session, problem = null) {
     if (!session || this.#session !== session) return;
     this.#session = null;
     session.close();
     this.dispatchEvent(new CustomEvent("signout", { detail: { problem } }));
   }
 
-  async #keepUser(answer) {
+  async #updateUser(response) {
     const session = this.#session;
-    const user = await answer;
+    const user = await response;
     if (session) session.user = user;
     return user;
   }
 
-  #write(method, task, data, options = {}) {
-    const done = (problem, mayBeDone) => mayBeDone && isWritten(problem, data);
-    const request = { ...json(data, condition(task, options)), done };
-    return this.#ask(method, `/tasks/${idOf(task)}`, request, options);
+  #writeTask(method, task, data, options = {}) {
+    const recover = (problem, mayBeDone) => mayBeDone && isWritten(problem, data);
+    const request = { ...json(data, condition(task, options)), recover };
+    return this.#request(method, `/tasks/${idOf(task)}`, request, options);
   }
 
-  async *#pages(path, params, options) {
+  async *#paginate(path, params, options) {
     let cursor;
     do {
-      const query = { limit: LARGEST_PAGE, ...params, cursor };
-      const page = await this.#ask("GET", path, { query }, options);
+      const query = { limit: MAX_PAGE_SIZE, ...params, cursor };
+      const page = await this.#request("GET", path, { query }, options);
       yield* page.tasks;
       cursor = page.next_cursor;
     } while (cursor);
   }
 
-  async #ask(method, path, request, options) {
-    return (await this.#answer(method, path, request, options)).data;
+  async #request(method, path, request, options) {
+    return (await this.#send(method, path, request, options)).data;
   }
 
-  async #answer(method, path, request, options = {}) {
+  async #send(method, path, request, options = {}) {
     const session = this.#session;
     const sent = { method, path, ...request };
     if (method === "POST" || request.takesKey) {
-      // Named before the first try; whatever is sent again has the same name.
+      // The key is set before the first attempt; all retries use the same one.
       const key = options.idempotencyKey ?? newId();
       sent.headers = { ...sent.headers, "Idempotency-Key": key };
     }
@@ -257,7 +257,7 @@ export class TaskApi extends EventTarget {
       try {
         return await send(token);
       } catch (error) {
-        if (error.status !== 401 || renewals === MOST_RENEWALS) throw error;
+        if (error.status !== 401 || renewals === MAX_TOKEN_RENEWALS) throw error;
         token = await abortable(session.renew(token, error), options.signal);
       }
     }

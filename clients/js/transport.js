@@ -1,14 +1,14 @@
-// One request, tried as often as it makes sense.
+// Send requests, with timeouts and retries.
 
 import { NetworkError, ProblemError } from "./errors.js";
-import { onAbort, sleep } from "./waiting.js";
+import { onAbort, sleep } from "./abort.js";
 
-const LONGEST_WAIT = 60; // seconds; whoever is to wait longer is told so
-const FIRST_BACK_OFF = 400; // milliseconds, doubled each time
-const LONGEST_BACK_OFF = 10_000;
-const SAFE_TO_REPEAT = new Set(["GET", "PUT", "PATCH", "DELETE"]);
-// What a service or a proxy before it says while something is away; it may have been done.
-const AWAY = new Set([502, 503, 504]);
+const MAX_RETRY_AFTER_SECONDS = 60; // A longer `Retry-After` fails at once.
+const INITIAL_BACKOFF_MS = 400; // Doubled with each attempt.
+const MAX_BACKOFF_MS = 10_000;
+const RETRYABLE_METHODS = new Set(["GET", "PUT", "PATCH", "DELETE"]);
+// Statuses of the service or of a proxy during an outage; the request may have been executed.
+const OUTAGE_STATUSES = new Set([502, 503, 504]);
 
 export class Transport {
   base;
@@ -18,25 +18,24 @@ export class Transport {
 
   constructor({ baseUrl = "", fetch, retries = 3, timeout = 30_000 }) {
     if (!URL.canParse(baseUrl, globalThis.location?.href)) {
-      throw new TypeError('Say where the service is: new TaskApi({ baseUrl: "https://…" }).');
+      throw new TypeError('Pass the URL of the service: new TaskApi({ baseUrl: "https://…" }).');
     }
     this.base = String(baseUrl).replace(/\/+$/, "");
-    // Looked up when it is called, so that what replaces it later is used.
-    this.#fetch = fetch ?? ((...said) => globalThis.fetch(...said));
+    // Looked up at each call, so that a later replacement of the global takes effect.
+    this.#fetch = fetch ?? ((...args) => globalThis.fetch(...args));
     this.#retries = retries;
     this.#timeout = timeout;
   }
 
   /**
-   * Send a request until it is answered; return `{data, headers}`.
+   * Send a request, with retries; return `{data, headers}`.
    *
-   * Where an answer was lost, the request may have been done, and what is sent again is refused
-   * for that. So `request.done` is asked what it makes of a refusal, and of whether the request
-   * may have been done before: what it returns, if anything, is the answer.
+   * If a response was lost, the request may have been executed, and its retry can be refused for
+   * that reason. `request.recover(problem, mayBeDone)` then may return the result of the request.
    */
   async send(request, { signal, retries = this.#retries, timeout = this.#timeout } = {}) {
     const key = request.headers?.["Idempotency-Key"];
-    const repeatable = key !== undefined || SAFE_TO_REPEAT.has(request.method);
+    const isIdempotent = key !== undefined || RETRYABLE_METHODS.has(request.method);
     for (let attempt = 0; ; attempt += 1) {
       let failure;
       try {
@@ -45,24 +44,26 @@ export class Transport {
         signal?.throwIfAborted();
         failure = error;
       }
-      const done = failure.problem && request.done?.(failure.problem, request.mayBeDone);
-      if (done) return done;
-      const isTooLong = failure.retryAfter > LONGEST_WAIT;
-      if (attempt >= retries || isTooLong || !mayRepeat(failure, repeatable)) throw failure;
+      const result = failure.problem && request.recover?.(failure.problem, request.mayBeDone);
+      if (result) return result;
+      const isTooLong = failure.retryAfter > MAX_RETRY_AFTER_SECONDS;
+      if (attempt >= retries || isTooLong || !isRetryable(failure, isIdempotent)) throw failure;
       request.mayBeDone ||= failure.status !== 429;
-      await pauseAfter(failure, attempt, signal);
+      await waitBeforeRetry(failure, attempt, signal);
     }
   }
 
   async #try(request, signal, timeout) {
     const { method, path, query, headers, body, credentials, keepalive, read = readJson } = request;
     signal?.throwIfAborted();
-    const url = this.base + path + written(query);
+    const url = this.base + path + formatQuery(query);
     const controller = new AbortController();
     const init = { method, headers: new Headers(headers), body, credentials, keepalive };
-    const late = () => controller.abort(new DOMException("No answer in time.", "TimeoutError"));
-    const timer = timeout ? setTimeout(late, timeout) : undefined;
-    const forget = onAbort(signal, () => controller.abort(signal.reason));
+    const abortOnTimeout = () => {
+      controller.abort(new DOMException("The request timed out.", "TimeoutError"));
+    };
+    const timer = timeout ? setTimeout(abortOnTimeout, timeout) : undefined;
+    const removeCallback = onAbort(signal, () => controller.abort(signal.reason));
     try {
       const response = await this.#fetch(url, { ...init, signal: controller.signal });
       if (!response.ok) throw await readProblem(response);
@@ -71,29 +72,33 @@ export class Transport {
       throw error instanceof ProblemError ? error : new NetworkError(error);
     } finally {
       clearTimeout(timer);
-      forget();
+      removeCallback();
     }
   }
 }
 
-/** Whether it is the service that is away or busy, and not the request that is wrong. */
+/** Return whether the service is unreachable or busy, and the request itself is not at fault. */
 export function isOutage(failure) {
-  return failure instanceof NetworkError || AWAY.has(failure.status) || failure.status === 429;
+  return isUnavailable(failure) || failure.status === 429;
 }
 
-function mayRepeat(failure, repeatable) {
-  if (failure instanceof NetworkError || AWAY.has(failure.status)) return repeatable;
-  // Whoever types a password is to be told to wait, and not to be kept waiting.
+function isUnavailable(failure) {
+  return failure instanceof NetworkError || OUTAGE_STATUSES.has(failure.status);
+}
+
+function isRetryable(failure, isIdempotent) {
+  if (isUnavailable(failure)) return isIdempotent;
+  // A user at a login form must see the wait instead of a pending request.
   if (failure.status === 429) return failure.code !== "too_many_attempts";
-  // The try before, whose answer was lost, is still being worked on.
+  // The previous attempt, whose response was lost, is still in progress.
   return failure.code === "idempotency_key_in_use";
 }
 
-function written(query = {}) {
-  const said = Object.entries(query).filter(([, value]) => value !== undefined && value !== null);
-  if (said.length === 0) return "";
+function formatQuery(query = {}) {
+  const set = Object.entries(query).filter(([, value]) => value !== undefined && value !== null);
+  if (set.length === 0) return "";
   return `?${new URLSearchParams(
-    said.map(([name, value]) => [name, value instanceof Date ? value.toISOString() : `${value}`]),
+    set.map(([name, value]) => [name, value instanceof Date ? value.toISOString() : `${value}`]),
   )}`;
 }
 
@@ -103,27 +108,27 @@ async function readJson(response) {
 }
 
 async function readProblem(response) {
-  const problem = { ...general(response), ...parsed(await response.text()) };
+  const problem = { ...makeFallbackProblem(response), ...parseProblem(await response.text()) };
   const retryAfter = response.headers.get("Retry-After");
-  // As a date it would mean what this device's clock makes of it.
+  // The date form would depend on the device's clock.
   return new ProblemError(problem, {
     retryAfter: /^\d+$/.test(retryAfter) ? Number(retryAfter) : null,
   });
 }
 
-/** What a proxy answers is no problem document of ours. */
-function general(response) {
+/** Make a problem for a response without a problem document, such as a proxy's. */
+function makeFallbackProblem(response) {
   return {
     type: "about:blank",
     title: response.statusText,
     status: response.status,
-    detail: `The request was answered with the status ${response.status}.`,
+    detail: `The request failed with status ${response.status}.`,
     code: `http_${response.status}`,
     request_id: response.headers.get("X-Request-ID"),
   };
 }
 
-function parsed(text) {
+function parseProblem(text) {
   try {
     const value = JSON.parse(text);
     return typeof value?.code === "string" ? value : {};
@@ -133,10 +138,10 @@ function parsed(text) {
 }
 
 /**
- * Wait for as long as the service has said; otherwise longer each time, and at most until this
- * device is online again.
+ * Wait for the `Retry-After` of the failure; without one, use exponential backoff that ends early
+ * when the device goes online.
  */
-export function pauseAfter(failure, attempt, signal) {
+export function waitBeforeRetry(failure, attempt, signal) {
   if (failure.retryAfter) return sleep(1000 * failure.retryAfter, signal);
-  return sleep(Math.min(FIRST_BACK_OFF * 2 ** attempt, LONGEST_BACK_OFF), signal, "online");
+  return sleep(Math.min(INITIAL_BACKOFF_MS * 2 ** attempt, MAX_BACKOFF_MS), signal, "online");
 }

@@ -192,7 +192,7 @@ test("an issuer outside is asked for another token when its last one has expired
 
 test("without the address of the service there is an error that says so", () => {
   for (const options of [undefined, { baseUrl: "no address" }]) {
-    assert.throws(() => new TaskApi(options), /Say where the service is/);
+    assert.throws(() => new TaskApi(options), /Pass the URL of the service/);
   }
 });
 async function rawToken(path, account) {
