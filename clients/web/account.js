@@ -1,6 +1,6 @@
-// The account: the name, the password, and the devices that are logged in.
+// The account dialog: name, password and sessions.
 
-import { announce, confirm, reasonOf, toast } from "./notices.js";
+import { announce, confirm, describeError, toast } from "./notices.js";
 
 const dialog = document.getElementById("account");
 const list = document.getElementById("sessions");
@@ -13,17 +13,17 @@ export class Account {
   #api;
   #onRename;
 
-  constructor(api, { onSignOut, onRename }) {
+  constructor(api, { onLogOut, onRename }) {
     this.#api = api;
     this.#onRename = onRename;
     document.getElementById("account-button").addEventListener("click", () => this.open());
     dialog.querySelector("[data-close]").addEventListener("click", () => dialog.close());
     dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
-    document.getElementById("sign-out").addEventListener("click", () => onSignOut({ all: false }));
-    document.getElementById("sign-out-everywhere").addEventListener("click", async () => {
-      const text = "Every device that is logged in will have to log in again, this one included.";
-      if (await confirm({ title: "Sign out everywhere?", text, yes: "Sign out everywhere" })) {
-        onSignOut({ all: true });
+    document.getElementById("log-out").addEventListener("click", () => onLogOut({ all: false }));
+    document.getElementById("log-out-everywhere").addEventListener("click", async () => {
+      const text = "All your devices will be logged out, including this one.";
+      if (await confirm({ title: "Log out everywhere?", text, yes: "Log out everywhere" })) {
+        onLogOut({ all: true });
       }
     });
     onSubmit(nameForm, () => this.#rename());
@@ -37,7 +37,7 @@ export class Account {
     nameForm.elements.name.value = name ?? "";
     passwordForm.reset();
     passwordForm.closest("details").open = false;
-    for (const fault of dialog.querySelectorAll(".fault")) fault.hidden = true;
+    for (const errorText of dialog.querySelectorAll(".error")) errorText.hidden = true;
     dialog.showModal();
     this.#showSessions();
   }
@@ -48,37 +48,37 @@ export class Account {
   }
 
   async #showSessions() {
-    const fault = document.getElementById("sessions-fault");
+    const errorText = document.getElementById("sessions-error");
     try {
       const sessions = await this.#api.sessions({ retries: 1 });
       list.replaceChildren(...sessions.map((session) => this.#item(session)));
     } catch (error) {
-      fault.textContent = reasonOf(error);
-      fault.hidden = false;
+      errorText.textContent = describeError(error);
+      errorText.hidden = false;
     }
   }
 
-  #item({ id, device, created_at: created, last_used_at: used, current }) {
+  #item({ id, device, created_at: created, last_used_at: lastUsed, current }) {
     const item = template.content.firstElementChild.cloneNode(true);
-    const name = nameOf(device);
+    const name = describeDevice(device);
     const button = item.querySelector("button");
     item.querySelector("strong").textContent = name;
     item.querySelector("p").textContent = current
-      ? `This device · since ${time.format(new Date(created))}`
-      : `Last used ${time.format(new Date(used ?? created))}`;
+      ? `This device · logged in ${time.format(new Date(created))}`
+      : `Last used ${time.format(new Date(lastUsed ?? created))}`;
     item.title = device ?? "";
-    button.ariaLabel = `Sign out ${name}, since ${time.format(new Date(created))}`;
+    button.ariaLabel = `Log out ${name}, logged in ${time.format(new Date(created))}`;
     if (current) button.remove();
     button.addEventListener("click", async () => {
       button.disabled = true;
       try {
         await this.#api.endSession(id);
         item.remove();
-        document.getElementById("sign-out").focus();
-        announce(`${name} is signed out`);
+        document.getElementById("log-out").focus();
+        announce(`${name} is logged out`);
       } catch (error) {
         button.disabled = false;
-        toast(reasonOf(error));
+        toast(describeError(error));
       }
     });
     return item;
@@ -91,37 +91,40 @@ export class Account {
   }
 
   async #changePassword() {
-    const [current, fresh] = passwordForm.querySelectorAll("[type=password]");
-    await this.#api.changePassword({ current_password: current.value, new_password: fresh.value });
+    const [current, newPassword] = passwordForm.querySelectorAll("[type=password]");
+    await this.#api.changePassword({
+      current_password: current.value,
+      new_password: newPassword.value,
+    });
     passwordForm.reset();
     passwordForm.closest("details").open = false;
     dialog.close();
-    toast("Your password is changed; your other devices are logged out.");
+    toast("Your password has been changed. Your other devices are logged out.");
   }
 }
 
-/** Submit a form by `work`, and show below its fields what is wrong with it. */
+/** Run `work` on submit, and show its error in the form. */
 function onSubmit(form, work) {
-  const fault = form.querySelector(".fault");
+  const errorText = form.querySelector(".error");
   const button = form.querySelector("button");
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    fault.hidden = true;
+    errorText.hidden = true;
     button.disabled = true;
     try {
       await work();
     } catch (error) {
-      fault.textContent = reasonOf(error);
-      fault.hidden = false;
+      errorText.textContent = describeError(error);
+      errorText.hidden = false;
     } finally {
       button.disabled = false;
     }
   });
 }
 
-/** A browser and a system, as its user would name them. */
-function nameOf(device) {
-  const first = (names) => names.find(([sign]) => device?.includes(sign))?.[1];
+/** Describe a `User-Agent` by the common names of its browser and system. */
+function describeDevice(device) {
+  const first = (names) => names.find(([token]) => device?.includes(token))?.[1];
   const browser = first([
     ["Edg/", "Edge"], ["OPR/", "Opera"], ["Firefox/", "Firefox"], ["Chrome/", "Chrome"],
     ["Safari/", "Safari"],
@@ -131,5 +134,5 @@ function nameOf(device) {
     ["Mac OS", "macOS"], ["Linux", "Linux"],
   ]);
   if (browser && system) return `${browser} on ${system}`;
-  return browser ?? system ?? (device ? device.split(/[/ ]/, 1)[0] : "An unknown device");
+  return browser ?? system ?? (device ? device.split(/[/ ]/, 1)[0] : "Unknown device");
 }

@@ -1,8 +1,8 @@
-// What somebody can do with their tasks; each is shown at once and sent by and by.
+// The user's actions on tasks: each takes effect in the list at once, and is sent later.
 
 import { newId } from "../js/taskapi.js";
-import { announce, quoted, toast } from "./notices.js";
-import { isBasedOn } from "./sending.js";
+import { announce, quote, toast } from "./notices.js";
+import { isBasedOn } from "./writes.js";
 
 export class Actions {
   #store;
@@ -14,28 +14,28 @@ export class Actions {
   }
 
   add(title, description = null) {
-    const data = { title: title.trim(), description, order: this.#store.orderOfFirst() };
+    const data = { title: title.trim(), description, order: this.#store.computeFirstOrder() };
     this.#sync.write({ kind: "create", id: newId(), data });
-    announce(`Added ${quoted(data.title)}`);
+    announce(`Added ${quote(data.title)}`);
   }
 
-  /** What an edit is based on; taken when it is begun. */
+  /** Return the version and the task that an edit starts from. */
   basis(id) {
-    return { base: this.#store.known(id)?.version ?? null, before: this.#store.get(id) };
+    return { base: this.#store.confirmed(id)?.version ?? null, before: this.#store.get(id) };
   }
 
-  /** Change texts of a task; returns the basis of the next change, or null where this is none. */
+  /** Change texts of a task; return the basis of the next edit, or null without a change. */
   edit(id, texts, { base, before }) {
     const changes = {};
     for (const [name, text] of Object.entries(texts)) {
-      if (text !== asInField(before[name])) changes[name] = text;
+      if (text !== normaliseLineEndings(before[name])) changes[name] = text;
     }
     if (Object.keys(changes).length === 0) return null;
     const { title, description } = before;
     const write = { kind: "edit", id, changes, before: { title, description }, base };
-    // Other fields may have changed since, which is no contradiction.
-    const known = this.#store.known(id);
-    if (known && isBasedOn(write, known)) write.base = known.version;
+    // Changes of other fields since then are no conflict.
+    const confirmed = this.#store.confirmed(id);
+    if (confirmed && isBasedOn(write, confirmed)) write.base = confirmed.version;
     this.#sync.write(write);
     return { base: write.base, before: { ...before, ...changes } };
   }
@@ -44,35 +44,35 @@ export class Actions {
     const task = this.#store.get(id);
     if (!task || task.completed === completed) return;
     this.#sync.write({ kind: "complete", id, completed, time: new Date().toISOString() });
-    announce(`${completed ? "Completed" : "Reopened"} ${quoted(task.title)}`);
+    announce(`${completed ? "Completed" : "Reopened"} ${quote(task.title)}`);
   }
 
   delete(id) {
     const task = this.#store.get(id);
     if (!task) return;
     this.#sync.write({ kind: "delete", id });
-    toast(`Deleted ${quoted(task.title)}.`, {
+    toast(`Deleted ${quote(task.title)}.`, {
       action: "Undo",
-      undoes: true,
+      isUndo: true,
       run: () => {
-        if (!this.#sync.takeBack("delete", id)) this.#sync.write({ kind: "restore", id, task });
-        announce(`${quoted(task.title)} is back`);
+        if (!this.#sync.cancel("delete", id)) this.#sync.write({ kind: "restore", id, task });
+        announce(`${quote(task.title)} is restored`);
       },
     });
   }
 
-  /** Put a task `{after}` or `{before}` another one. */
+  /** Move a task `{after}` or `{before}` another one. */
   move(id, place) {
     this.#sync.write({ kind: "move", id, place });
   }
 
-  settle(key, { keep }) {
-    this.#sync.settle(key, { keep });
-    announce(keep ? "Your text is kept" : "The other text is taken");
+  resolveConflict(key, { keep }) {
+    this.#sync.resolveConflict(key, { keep });
+    announce(keep ? "Your version is kept" : "The other version is used");
   }
 }
 
-/** A text as a field of the page gives it back. */
-function asInField(text) {
+/** Normalise line endings as text fields do. */
+function normaliseLineEndings(text) {
   return text && text.replace(/\r\n?/g, "\n");
 }

@@ -1,84 +1,86 @@
-// Where it all begins: who is signed in, and what they see.
+// The entry point of the page: restore the session, and show the login form or the tasks.
 
 import { TaskApi } from "../js/taskapi.js";
 import { Account } from "./account.js";
 import { Actions } from "./actions.js";
 import { Connection } from "./connection.js";
-import { keepDrafts, keepNewTitle, keptNewTitle } from "./drafts.js";
-import { Gate } from "./gate.js";
+import { loadNewTitle, saveDrafts, storeNewTitle } from "./drafts.js";
 import { List } from "./list.js";
-import { Moving } from "./moving.js";
-import { announce, clearToasts, confirm, quoted, reasonOf, toast } from "./notices.js";
+import { LoginForm } from "./login.js";
+import { announce, clearToasts, confirm, describeError, quote, toast } from "./notices.js";
 import { Outbox } from "./outbox.js";
+import { Reordering } from "./reordering.js";
 import { Store } from "./store.js";
 import { Sync } from "./sync.js";
 
-const VIEWS = ["starting", "gate", "app"];
+const VIEWS = ["starting", "login", "app"];
 const HEADINGS = { all: "All tasks", open: "Open tasks", done: "Done tasks" };
-const DID = { create: "added", edit: "changed", complete: "changed", move: "moved", delete: "deleted", restore: "restored" };
-const BANNER_AFTER = 700; // milliseconds; what is over sooner is nobody's concern
+const PARTICIPLES = { create: "added", edit: "changed", complete: "changed", move: "moved", delete: "deleted", restore: "restored" };
+const BANNER_DELAY_MS = 700; // Shorter outages show no banner.
 
 const $ = (id) => document.getElementById(id);
 const query = $("query");
 const newTitle = $("new-title");
 
-// From the page and never from its URL: a link must not be able to send passwords elsewhere.
-const named = document.querySelector("meta[name=taskapi]").content;
-const baseUrl = (named || new URL("..", document.baseURI).href).replace(/\/+$/, "");
+// Read from the page, never from its URL: a link must not redirect passwords to another service.
+const configuredUrl = document.querySelector("meta[name=taskapi]").content;
+const baseUrl = (configuredUrl || new URL("..", document.baseURI).href).replace(/\/+$/, "");
 const connection = new Connection(baseUrl);
 const api = new TaskApi({ baseUrl, cookie: true, fetch: connection.fetch });
-const gate = new Gate(api, start);
-const account = new Account(api, { onSignOut: signOut, onRename: showUser });
+const loginForm = new LoginForm(api, start);
+const account = new Account(api, { onLogOut: logOut, onRename: showUser });
 
-/** What is there while somebody is signed in. */
-let desk = null;
+/** The objects of the current session, or null without one. */
+let workspace = null;
 let bannerTimer = null;
 
 api.addEventListener("signout", ({ detail: { problem } }) => {
-  keepDrafts();
-  const waiting = desk?.outbox.waiting ?? 0;
+  saveDrafts();
+  const pendingCount = workspace?.outbox.pendingCount ?? 0;
   stop();
-  const kept = waiting ? ` ${counted(waiting)} will be sent when you are back.` : "";
-  openGate(problem ? `You have been signed out. Log in to go on.${kept}` : "");
+  const hint = pendingCount ? ` ${formatChanges(pendingCount)} will be sent when you are back.` : "";
+  openLogin(problem ? `You have been logged out. Log in to continue.${hint}` : "");
 });
 connection.addEventListener("down", drawBanner);
 connection.addEventListener("up", drawBanner);
 addEventListener("hashchange", showFilter);
-query.addEventListener("input", () => desk?.list.show({ query: query.value }));
+query.addEventListener("input", () => workspace?.list.show({ query: query.value }));
 query.addEventListener("keydown", (event) => {
   if (event.key !== "Escape" || !query.value) return;
   event.preventDefault();
   clearQuery();
 });
 $("skip").addEventListener("click", (event) => {
-  event.preventDefault(); // What is shown stands in the same part of the address.
+  event.preventDefault(); // The URL's fragment holds the filter and must not change.
   newTitle.focus();
 });
-newTitle.addEventListener("input", () => desk && keepNewTitle(desk.user.id, newTitle.value));
+newTitle.addEventListener("input", () => {
+  if (workspace) storeNewTitle(workspace.user.id, newTitle.value);
+});
 $("add").addEventListener("submit", (event) => {
   event.preventDefault();
   add();
 });
 open();
 
-/** Go on where the page was left, as soon as the service can be asked. */
+/** Restore the session as soon as the service is reachable, or show the login form. */
 async function open() {
   for (;;) {
     try {
       const user = await api.restore();
-      return user ? start(user) : openGate();
+      return user ? start(user) : openLogin();
     } catch (error) {
-      if (error.status && error.status !== 503) return openGate(reasonOf(error));
-      $("starting-text").textContent = "The service cannot be reached; trying again…";
+      if (error.status && error.status !== 503) return openLogin(describeError(error));
+      $("starting-text").textContent = "The service cannot be reached. Trying again…";
       await new Promise((resolve) => setTimeout(resolve, 1000));
-      await connection.whenUp(new AbortController().signal);
+      await connection.waitUntilUp(new AbortController().signal);
     }
   }
 }
 
-function openGate(text) {
-  show("gate");
-  gate.open(text);
+function openLogin(text) {
+  show("login");
+  loginForm.open(text);
 }
 
 function start(user) {
@@ -86,61 +88,62 @@ function start(user) {
   const store = new Store(outbox);
   const sync = new Sync({ api, user, store, outbox, connection });
   const actions = new Actions(store, sync);
-  const list = new List({ store, outbox, actions, onDraw: drawAround });
-  desk = { user, outbox, store, sync, actions, list, moving: new Moving({ list, actions }) };
+  const list = new List({ store, outbox, actions, onDraw: drawSurroundings });
+  const reordering = new Reordering({ list, actions });
+  workspace = { user, outbox, store, sync, actions, list, reordering };
   sync.addEventListener("stuck", drawBanner);
-  sync.addEventListener("refused", tellRefusal);
-  sync.addEventListener("conflict", tellConflict);
+  sync.addEventListener("refused", showRefusal);
+  sync.addEventListener("conflict", showConflict);
   showUser(user);
   query.value = "";
-  newTitle.value = keptNewTitle(user.id);
+  newTitle.value = loadNewTitle(user.id);
   show("app");
   showFilter();
   newTitle.focus();
 }
 
 function stop() {
-  if (!desk) return;
-  desk.sync.stop();
-  desk.moving.stop();
-  desk.list.stop();
-  desk = null;
+  if (!workspace) return;
+  workspace.sync.stop();
+  workspace.reordering.stop();
+  workspace.list.stop();
+  workspace = null;
   account.close();
   clearToasts();
   newTitle.value = "";
 }
 
-async function signOut({ all }) {
-  const { outbox, user } = desk;
-  if (outbox.waiting) {
-    const text = `${counted(outbox.waiting)} could not be sent yet and will be lost.`;
-    if (!(await confirm({ title: "Sign out all the same?", text, yes: "Sign out" }))) return;
+async function logOut({ all }) {
+  const { outbox, user } = workspace;
+  if (outbox.pendingCount) {
+    const text = `${formatChanges(outbox.pendingCount)} could not be sent yet and will be lost.`;
+    if (!(await confirm({ title: "Log out anyway?", text, yes: "Log out" }))) return;
   }
   try {
     await api.logout({ all, retries: 1 });
     outbox.clear();
-    keepNewTitle(user.id, "");
+    storeNewTitle(user.id, "");
   } catch (error) {
-    toast(`You are still signed in: ${reasonOf(error)}`);
+    toast(`You are still logged in: ${describeError(error)}`);
   }
 }
 
 function add() {
   const title = newTitle.value.trim();
   newTitle.value = "";
-  if (!desk) return;
-  keepNewTitle(desk.user.id, "");
+  if (!workspace) return;
+  storeNewTitle(workspace.user.id, "");
   if (!title) return;
-  // It is to be seen where it has gone.
+  // Make the new task visible.
   if (location.hash === "#done") location.hash = "#all";
   if (query.value) clearQuery();
   scrollTo(0, 0);
-  desk.actions.add(title);
+  workspace.actions.add(title);
 }
 
 function clearQuery() {
   query.value = "";
-  desk?.list.show({ query: "" });
+  workspace?.list.show({ query: "" });
 }
 
 function show(view) {
@@ -153,82 +156,86 @@ function showUser(user) {
 }
 
 function showFilter() {
-  if (!desk) return;
-  const wanted = location.hash.slice(1);
-  const filter = Object.hasOwn(HEADINGS, wanted) ? wanted : "all";
+  if (!workspace) return;
+  const hash = location.hash.slice(1);
+  const filter = Object.hasOwn(HEADINGS, hash) ? hash : "all";
   for (const link of document.querySelectorAll("[data-filter]")) {
     link.ariaCurrent = link.dataset.filter === filter ? "page" : null;
   }
   $("heading").textContent = HEADINGS[filter];
   document.title = filter === "all" ? "Tasks" : HEADINGS[filter];
-  desk.list.show({ filter });
+  workspace.list.show({ filter });
 }
 
-/** What stands around the list follows it. */
-function drawAround({ counts, found }) {
-  if (!desk) return;
-  const { store, list } = desk;
+/** Update the counts, the banner and the empty state after the list was drawn. */
+function drawSurroundings({ counts, found }) {
+  if (!workspace) return;
+  const { store, list } = workspace;
   for (const link of document.querySelectorAll("[data-filter]")) {
     const count = counts[link.dataset.filter];
     link.querySelector(".count").textContent = store.isComplete ? count.toLocaleString() : "";
   }
   drawBanner();
-  const isSought = list.view.query.trim() !== "";
-  $("found").textContent = isSought ? `${found} found` : "";
+  const isSearching = list.view.query.trim() !== "";
+  $("found").textContent = isSearching ? `${found} found` : "";
   const isEmpty = found === 0 && store.isComplete;
   $("empty").hidden = !isEmpty;
-  if (isEmpty) [$("empty-title").textContent, $("empty-text").textContent] = emptiness(isSought, counts);
+  if (!isEmpty) return;
+  [$("empty-title").textContent, $("empty-text").textContent] = describeEmptyList(isSearching, counts);
 }
 
-function emptiness(isSought, counts) {
-  const { filter } = desk.list.view;
-  if (isSought) return ["Nothing found", "No task has words that begin like these."];
-  if (counts.all === 0) return ["A clean slate", "Write down the first thing that is on your mind."];
-  if (filter === "done") return ["Nothing done yet", "What you complete is kept here."];
-  return ["All done", "Nothing is open. Enjoy it."];
+function describeEmptyList(isSearching, counts) {
+  const { filter } = workspace.list.view;
+  if (isSearching) return ["Nothing found", "No task has words that start with your search terms."];
+  if (counts.all === 0) return ["No tasks yet", "Add the first thing on your mind."];
+  if (filter === "done") return ["Nothing done yet", "Completed tasks appear here."];
+  return ["All done", "You have no open tasks. Enjoy!"];
 }
 
 function drawBanner() {
   const banner = $("banner");
-  if (!desk || (connection.isUp && !desk.sync.isStuck)) {
+  if (!workspace || (connection.isUp && !workspace.sync.isStuck)) {
     clearTimeout(bannerTimer);
     bannerTimer = null;
     banner.textContent = "";
   } else if (banner.textContent) {
-    tellOutage();
+    showOutage();
   } else {
-    bannerTimer ??= setTimeout(tellOutage, BANNER_AFTER);
+    bannerTimer ??= setTimeout(showOutage, BANNER_DELAY_MS);
   }
 }
 
-function tellOutage() {
-  if (!desk) return;
-  const { waiting } = desk.outbox;
-  const away = navigator.onLine ? "The service cannot be reached" : "You are offline";
-  const where = connection.isUp ? "The service is busy" : away;
-  $("banner").textContent = waiting ? `${where} – ${counted(waiting)} waiting` : `${where} – you can go on`;
+function showOutage() {
+  if (!workspace) return;
+  const { pendingCount } = workspace.outbox;
+  const outage = navigator.onLine ? "The service cannot be reached" : "You are offline";
+  const state = connection.isUp ? "The service is busy" : outage;
+  const hint = pendingCount ? `${formatChanges(pendingCount)} waiting` : "you can keep working";
+  $("banner").textContent = `${state} – ${hint}`;
 }
 
-function tellRefusal({ detail: { write, error } }) {
-  const task = desk.store.get(write.id) ?? write.data ?? write.before ?? write.task;
+function showRefusal({ detail: { write, error } }) {
+  const task = workspace.store.get(write.id) ?? write.data ?? write.before ?? write.task;
   const title = write.changes?.title ?? task?.title;
-  const what = title ? quoted(title) : "A task";
-  const text = `${what} could not be ${DID[write.kind]}: ${reasonOf(error)}`;
-  // Where it is still being written, its row offers to keep it.
-  if (write.kind !== "edit" || error.status !== 404 || desk.list.isBusy(write.id)) {
-    toast(text, { stays: 15_000 });
+  const subject = title ? quote(title) : "A task";
+  const text = `${subject} could not be ${PARTICIPLES[write.kind]}: ${describeError(error)}`;
+  // For an open editor, its row offers to keep the text.
+  if (write.kind !== "edit" || error.status !== 404 || workspace.list.isBusy(write.id)) {
+    toast(text, { duration: 15_000 });
     return;
   }
   const { description } = { ...write.before, ...write.changes };
-  toast(text, { action: "Keep as a new task", run: () => desk?.actions.add(title, description), stays: 0 });
+  const run = () => workspace?.actions.add(title, description);
+  toast(text, { action: "Keep as a new task", run, duration: 0 });
 }
 
-function tellConflict({ detail: { write, error } }) {
-  const text = `${quoted(error.current.title)} was changed elsewhere; both texts stand below it.`;
-  if (desk.list.isInSight(write.id)) announce(text);
-  else toast(text, { action: "Show", run: () => desk?.list.reveal(write.id) });
+function showConflict({ detail: { write, error } }) {
+  const title = quote(error.current.title);
+  const text = `${title} was changed elsewhere. Both versions are shown below it.`;
+  if (workspace.list.isVisible(write.id)) announce(text);
+  else toast(text, { action: "Show", run: () => workspace?.list.reveal(write.id) });
 }
 
-function counted(changes) {
+function formatChanges(changes) {
   return changes === 1 ? "1 change" : `${changes} changes`;
 }

@@ -1,78 +1,78 @@
-// Whether the service answers. Every request that the page makes says something about it; while
-// it does not answer, it is asked again and again whether it is back.
+// Track whether the service is reachable, by the result of every request of the page. During an
+// outage, poll /health.
 
-import { until } from "./waiting.js";
+import { waitFor } from "./platform.js";
 
-const AWAY = new Set([502, 503, 504]);
-const FIRST_PAUSE = 500; // milliseconds
-const LONGEST_PAUSE = 5000;
+const OUTAGE_STATUSES = new Set([502, 503, 504]);
+const INITIAL_PAUSE_MS = 500;
+const MAX_PAUSE_MS = 5000;
 
-/** Tells `up` and `down`. */
+/** Dispatches `up` and `down`. */
 export class Connection extends EventTarget {
   isUp = true;
-  #health;
-  #cut = new AbortController();
+  #healthUrl;
+  #outage = new AbortController();
   #wake = () => {};
 
   constructor(baseUrl) {
     super();
-    this.#health = `${baseUrl}/health`;
-    addEventListener("offline", () => this.#lose());
+    this.#healthUrl = `${baseUrl}/health`;
+    addEventListener("offline", () => this.#markDown());
     addEventListener("online", () => this.#wake());
     document.addEventListener("visibilitychange", () => this.#wake());
   }
 
-  /** Aborted as soon as the service is away: nobody has to wait for their own time-out. */
-  get cut() {
-    return this.#cut.signal;
+  /** A signal aborted at the start of an outage, so that no request waits for its timeout. */
+  get outageSignal() {
+    return this.#outage.signal;
   }
 
-  /** As the browser's, for whoever makes requests. */
+  /** `fetch` that tracks the results. */
   fetch = async (...request) => {
     let response;
     try {
       response = await fetch(...request);
     } catch (error) {
-      if (error.name !== "AbortError") this.#lose();
+      if (error.name !== "AbortError") this.#markDown();
       throw error;
     }
-    if (AWAY.has(response.status)) this.#lose();
-    else this.#find();
+    if (OUTAGE_STATUSES.has(response.status)) this.#markDown();
+    else this.#markUp();
     return response;
   };
 
-  /** Wait until the service answers; rejects as soon as `signal` is aborted. */
-  async whenUp(signal) {
+  /** Wait until the service is reachable; reject as soon as `signal` is aborted. */
+  async waitUntilUp(signal) {
     signal.throwIfAborted();
     if (this.isUp) return;
-    await until(signal, (resolve) => this.addEventListener("up", resolve, { once: true }));
+    await waitFor(signal, (resolve) => this.addEventListener("up", resolve, { once: true }));
   }
 
-  #lose() {
+  #markDown() {
     if (!this.isUp) return;
     this.isUp = false;
-    this.#cut.abort(new DOMException("The service is away.", "NetworkError"));
+    this.#outage.abort(new DOMException("The service is unreachable.", "NetworkError"));
     this.dispatchEvent(new Event("down"));
-    this.#seek();
+    this.#poll();
   }
 
-  #find() {
+  #markUp() {
     if (this.isUp) return;
     this.isUp = true;
-    this.#cut = new AbortController();
+    this.#outage = new AbortController();
     this.#wake();
     this.dispatchEvent(new Event("up"));
   }
 
-  async #seek() {
-    for (let pause = FIRST_PAUSE; !this.isUp; pause = Math.min(2 * pause, LONGEST_PAUSE)) {
+  async #poll() {
+    for (let pause = INITIAL_PAUSE_MS; !this.isUp; pause = Math.min(2 * pause, MAX_PAUSE_MS)) {
       await new Promise((resolve) => {
         this.#wake = resolve;
         setTimeout(resolve, pause * (1 + Math.random() / 4));
       });
       if (this.isUp) return;
-      // What it answers, `fetch` hears.
-      await this.fetch(this.#health, { cache: "no-store" }).catch(() => {});
+      // `fetch` evaluates the response.
+      await this.fetch(this.#healthUrl, { cache: "no-store" }).catch(() => {});
     }
   }
 }

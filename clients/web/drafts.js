@@ -1,21 +1,21 @@
-// Texts that are being typed: they go into the outbox before their editor is left, so that a
-// reload, a closed tab or an ended session loses none of them.
+// Save typed text to the outbox before its editor is closed, so that a reload, a closed tab or an
+// ended session loses none.
 
-import { storage } from "./waiting.js";
+import { storage } from "./platform.js";
 
-const PAUSE = 500; // milliseconds after the last key
+const SAVE_DELAY_MS = 500; // After the last key.
 
-const open = new Set();
+const openDrafts = new Set();
 
-addEventListener("pagehide", keepDrafts);
-document.addEventListener("visibilitychange", keepDrafts);
+addEventListener("pagehide", saveDrafts);
+document.addEventListener("visibilitychange", saveDrafts);
 
-/** Put what stands in every open editor into the outbox. */
-export function keepDrafts() {
-  for (const draft of open) draft.keep();
+/** Save the text of every open editor to the outbox. */
+export function saveDrafts() {
+  for (const draft of openDrafts) draft.save();
 }
 
-/** One field of a task while it is being edited. */
+/** A field of a task that is being edited. */
 export class Draft {
   #actions;
   #id;
@@ -26,7 +26,7 @@ export class Draft {
   #timer;
   #hasChanged = false;
 
-  /** `read()` returns the text as it is to be saved, or undefined where it cannot be. */
+  /** `read()` returns the text to save, or undefined if it is invalid. */
   constructor(actions, id, name, read) {
     this.#actions = actions;
     this.#id = id;
@@ -34,32 +34,32 @@ export class Draft {
     this.#read = read;
     this.#basis = actions.basis(id);
     this.#original = this.#basis.before[name];
-    open.add(this);
+    openDrafts.add(this);
   }
 
-  /** Save soon: a key was pressed. */
-  type() {
+  /** Save the text 500 ms after the last key. */
+  scheduleSave() {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.keep(), PAUSE);
+    this.#timer = setTimeout(() => this.save(), SAVE_DELAY_MS);
   }
 
-  /** Save what is typed now. */
-  keep() {
+  /** Save the current text. */
+  save() {
     clearTimeout(this.#timer);
     const text = this.#read();
     if (text !== undefined) this.#save(text);
   }
 
-  /** Save the text that was there before, where another one has been saved since. */
+  /** Restore the original text if another one has been saved. */
   revert() {
     if (this.#basis.before[this.#name] !== this.#original) this.#save(this.#original);
     this.#hasChanged = false;
   }
 
-  /** Stop; returns whether the text is another one than before. */
+  /** End the editing; return whether the text has changed. */
   end() {
     clearTimeout(this.#timer);
-    open.delete(this);
+    openDrafts.delete(this);
     return this.#hasChanged;
   }
 
@@ -71,18 +71,18 @@ export class Draft {
   }
 }
 
-const keyOf = (userId) => `taskapi.new-title.${userId}`;
+const storageKey = (userId) => `taskapi.new-title.${userId}`;
 
-/** Keep the title of a task that is not added yet; without a text there is none. */
-export function keepNewTitle(userId, text) {
+/** Store the title of a task that is not added yet; an empty text removes it. */
+export function storeNewTitle(userId, text) {
   try {
-    if (text) storage.setItem(keyOf(userId), text);
-    else storage.removeItem(keyOf(userId));
+    if (text) storage.setItem(storageKey(userId), text);
+    else storage.removeItem(storageKey(userId));
   } catch {
-    // Where nothing can be stored it lives as long as the page.
+    // Without storage the title lasts only as long as the page.
   }
 }
 
-export function keptNewTitle(userId) {
-  return storage?.getItem(keyOf(userId)) ?? "";
+export function loadNewTitle(userId) {
+  return storage?.getItem(storageKey(userId)) ?? "";
 }

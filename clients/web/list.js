@@ -1,9 +1,9 @@
-// The list as it is drawn: the first rows of what is wanted, and more of them as one scrolls.
+// Draw the list of tasks: the first rows of the view, and more while scrolling.
 
 import { Row } from "./row.js";
 
-const FIRST_ROWS = 80;
-const MORE_ROWS = 160; // and half of what there is, so that the end is not far
+const INITIAL_ROWS = 80;
+const ROWS_PER_GROWTH = 160; // Plus half of the present rows, so that few steps reach the end.
 
 const element = document.getElementById("tasks");
 const more = document.getElementById("more");
@@ -16,10 +16,10 @@ export class List {
   #actions;
   #onDraw;
   #rows = new Map();
-  #limit = FIRST_ROWS;
+  #limit = INITIAL_ROWS;
   #isDue = false;
   #observer;
-  isHeld = false; // While a row is dragged, the others stay where they are.
+  isFrozen = false; // True during a drag, when the list must not be redrawn.
 
   constructor({ store, outbox, actions, onDraw }) {
     this.#store = store;
@@ -27,17 +27,17 @@ export class List {
     this.#actions = actions;
     this.#onDraw = onDraw;
     store.addEventListener("change", () => this.draw());
-    const onSight = (entries) => entries.at(-1).isIntersecting && this.#grow();
-    this.#observer = new IntersectionObserver(onSight, { rootMargin: "1500px" });
+    const onIntersect = (entries) => entries.at(-1).isIntersecting && this.#grow();
+    this.#observer = new IntersectionObserver(onIntersect, { rootMargin: "1500px" });
     this.#observer.observe(more);
     element.replaceChildren();
   }
 
-  /** Draw soon: what changes in one go is drawn once. */
+  /** Draw in a microtask, once for several changes. */
   draw() {
-    if (this.#isDue || this.isHeld) return;
+    if (this.#isDue || this.isFrozen) return;
     this.#isDue = true;
-    // Not when the next frame comes, since there is none while the page is hidden.
+    // Not in an animation frame, because a hidden page has none.
     queueMicrotask(() => {
       this.#isDue = false;
       this.drawNow();
@@ -46,27 +46,27 @@ export class List {
 
   show(view) {
     this.view = { ...this.view, ...view };
-    this.#limit = FIRST_ROWS;
+    this.#limit = INITIAL_ROWS;
     this.drawNow();
   }
 
   drawNow() {
-    const { tasks, counts } = this.#store.select({ ...this.view, kept: this.#busy() });
+    const { tasks, counts } = this.#store.select({ ...this.view, pinned: this.#findBusyRows() });
     const shown = tasks.slice(0, this.#limit);
-    const focus = this.#noteFocus();
+    const focus = this.#captureFocus();
     this.#remove(new Set(shown.map((task) => task.id)));
-    this.#place(shown);
-    this.#returnFocus(focus);
+    this.#arrange(shown);
+    this.#restoreFocus(focus);
     more.hidden = tasks.length <= shown.length;
     this.#onDraw({ counts, found: tasks.length });
   }
 
-  /** All tasks of the view in order, also those for which no row is drawn yet. */
+  /** Return all tasks of the view in order, including those without a row. */
   tasks() {
-    return this.#store.select({ ...this.view, kept: this.#busy() }).tasks;
+    return this.#store.select({ ...this.view, pinned: this.#findBusyRows() }).tasks;
   }
 
-  /** Have the row of a task drawn, and in sight. */
+  /** Draw the row of a task and scroll to it. */
   reveal(id) {
     const index = this.tasks().findIndex((task) => task.id === id);
     this.#limit = Math.max(this.#limit, index + 20);
@@ -74,12 +74,12 @@ export class List {
     this.#rows.get(id)?.element.scrollIntoView({ block: "nearest" });
   }
 
-  isInSight(id) {
+  isVisible(id) {
     const { bottom, top } = this.#rows.get(id)?.element.getBoundingClientRect() ?? {};
     return bottom > 0 && top < innerHeight;
   }
 
-  /** Whether a text of a task is being written. */
+  /** Return whether a text of the task is being edited. */
   isBusy(id) {
     return this.#rows.get(id)?.isBusy ?? false;
   }
@@ -96,16 +96,16 @@ export class List {
     return item && this.#rows.get(item.dataset.id);
   }
 
-  /** Where somebody is writing, the row stays, whatever is sought. */
-  #busy() {
+  /** Return the ids of rows being edited, which stay visible in any view. */
+  #findBusyRows() {
     return new Set([...this.#rows.values()].filter((row) => row.isBusy).map((row) => row.id));
   }
 
   #grow() {
     if (more.hidden) return;
-    this.#limit += MORE_ROWS + Math.floor(this.#limit / 2);
+    this.#limit += ROWS_PER_GROWTH + Math.floor(this.#limit / 2);
     this.drawNow();
-    // Whether there is still room is told only when it changes.
+    // The observer reports only changes, so it is restarted.
     this.#observer.unobserve(more);
     this.#observer.observe(more);
   }
@@ -113,13 +113,13 @@ export class List {
   #remove(ids) {
     for (const [id, row] of this.#rows) {
       if (ids.has(id)) continue;
-      row.rescue();
+      row.offerDraft();
       row.element.remove();
       this.#rows.delete(id);
     }
   }
 
-  #place(tasks) {
+  #arrange(tasks) {
     let next = element.firstElementChild;
     for (const task of tasks) {
       let row = this.#rows.get(task.id);
@@ -130,12 +130,12 @@ export class List {
       row.draw(task, this.#outbox.of(task.id).find((write) => write.conflict));
       if (row.element === next) next = next.nextElementSibling;
       else if (next && next.nextElementSibling === row.element) {
-        next = row.element.nextElementSibling; // The one before it has gone further down.
-      } else put(row.element, next);
+        next = row.element.nextElementSibling; // The row before it has moved down.
+      } else moveRow(row.element, next);
     }
   }
 
-  #noteFocus() {
+  #captureFocus() {
     const focused = document.activeElement;
     const row = this.rowOf(focused);
     if (!row) return null;
@@ -143,8 +143,8 @@ export class List {
     return { focused, index, control: focused.classList[focused.classList.length - 1] };
   }
 
-  /** The focus stays where it was, or goes to what has come there. */
-  #returnFocus(focus) {
+  /** Restore the focus to its element, or move it to the row now in that position. */
+  #restoreFocus(focus) {
     if (!focus || document.activeElement === focus.focused) return;
     if (focus.focused.isConnected) {
       focus.focused.focus({ preventScroll: true });
@@ -155,8 +155,8 @@ export class List {
   }
 }
 
-/** Put a row before another one; where the browser can, what has the focus keeps it. */
-export function put(row, next) {
+/** Move a row before another one; `moveBefore` preserves the focus if the browser has it. */
+export function moveRow(row, next) {
   if (row.isConnected && element.moveBefore) element.moveBefore(row, next);
   else element.insertBefore(row, next);
 }

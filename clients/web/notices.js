@@ -1,28 +1,28 @@
-// What the page says by itself: toasts with something to do about them, words for a screen
-// reader, and the question before what cannot be undone.
+// Notifications: toasts with an action, announcements for screen readers, and the confirmation of
+// irreversible actions.
 
-const STAYS = 8000; // milliseconds
+const TOAST_MS = 8000;
 
 const toasts = document.getElementById("toasts");
 const announcer = document.getElementById("announcer");
 const template = document.getElementById("toast-template");
-const question = document.getElementById("confirm");
+const confirmDialog = document.getElementById("confirm");
 
-/** Say it to a screen reader alone: whoever looks sees it already. */
+/** Announce a text to screen readers only, for a change that is visible anyway. */
 export function announce(text) {
   announcer.textContent = "";
-  // What is beside a modal dialog is inert, and not read out.
+  // Content outside a modal dialog is inert and not announced.
   const place = [...document.querySelectorAll("dialog:modal")].at(-1) ?? document.body;
   if (announcer.parentElement !== place) place.append(announcer);
-  // What is the same as before is said again only where it has been gone.
+  // An unchanged text is announced again only after it was removed.
   requestAnimationFrame(() => (announcer.textContent = text));
 }
 
 /**
- * Show a text for a while, and `action`, which `run` does; where it `undoes` something, by the
- * usual keys as well. It stays while somebody is at it.
+ * Show a text for `duration` ms (0: until dismissed), with a button `action` that calls `run`. With
+ * `isUndo`, Ctrl+Z triggers the action too. Hover and focus keep the toast open.
  */
-export function toast(text, { action, run, undoes = false, stays = STAYS } = {}) {
+export function toast(text, { action, run, isUndo = false, duration = TOAST_MS } = {}) {
   const element = template.content.firstElementChild.cloneNode(true);
   const button = element.querySelector(".action");
   let before = null;
@@ -35,12 +35,12 @@ export function toast(text, { action, run, undoes = false, stays = STAYS } = {})
   };
   const wait = () => {
     clearTimeout(timer);
-    if (stays) timer = setTimeout(close, stays);
+    if (duration) timer = setTimeout(close, duration);
   };
   element.querySelector("p").textContent = text;
   button.textContent = action ?? "";
   button.hidden = !action;
-  if (undoes) button.setAttribute("aria-keyshortcuts", "Control+Z");
+  if (isUndo) button.setAttribute("aria-keyshortcuts", "Control+Z");
   button.addEventListener("click", () => {
     close();
     run();
@@ -55,46 +55,46 @@ export function toast(text, { action, run, undoes = false, stays = STAYS } = {})
   for (const type of ["pointerleave", "focusout"]) element.addEventListener(type, wait);
   toasts.append(element);
   while (toasts.children.length > 3) toasts.firstElementChild.remove();
-  announce(undoes ? `${text} Control Z undoes it.` : text);
+  announce(isUndo ? `${text} Press Control Z to undo.` : text);
   wait();
   return close;
 }
 
-// Whoever has no mouse is not to go a long way for it; in a text the keys undo what was typed.
+// Undo by keyboard from anywhere; in a text field with content, Ctrl+Z undoes the typing.
 addEventListener("keydown", (event) => {
-  const isUndo = event.key.toLowerCase() === "z" && (event.ctrlKey || event.metaKey) && !event.shiftKey;
+  const isUndoKey = event.key.toLowerCase() === "z" && (event.ctrlKey || event.metaKey) && !event.shiftKey;
   const isWriting = event.target.matches("textarea, input:not([type=checkbox])") && event.target.value;
-  if (!isUndo || isWriting) return;
+  if (!isUndoKey || isWriting) return;
   const action = [...toasts.querySelectorAll(".action[aria-keyshortcuts]")].at(-1);
   if (!action) return;
   event.preventDefault();
   action.click();
 });
 
-/** Take all toasts away. */
+/** Remove all toasts. */
 export function clearToasts() {
   toasts.replaceChildren();
 }
 
-/** Ask; resolves to whether the answer was yes. */
+/** Ask for confirmation; resolve to whether the user confirmed. */
 export function confirm({ title, text, yes }) {
   document.getElementById("confirm-title").textContent = title;
   document.getElementById("confirm-text").textContent = text;
   document.getElementById("confirm-yes").textContent = yes;
-  question.returnValue = "";
-  question.showModal();
+  confirmDialog.returnValue = "";
+  confirmDialog.showModal();
   return new Promise((resolve) => {
-    question.addEventListener("close", () => resolve(question.returnValue === "yes"), { once: true });
+    confirmDialog.addEventListener("close", () => resolve(confirmDialog.returnValue === "yes"), { once: true });
   });
 }
 
-/** A title as it stands in a sentence. */
-export function quoted(title) {
+/** Quote a title for a sentence, shortened to 60 characters. */
+export function quote(title) {
   const shown = title.length > 60 ? `${title.slice(0, 59)}…` : title;
   return `“${shown}”`;
 }
 
-/** What a refusal says that is of use to whoever reads it. */
-export function reasonOf(error) {
+/** Return the sentence of an error for the user. */
+export function describeError(error) {
   return error.detail ?? error.message;
 }

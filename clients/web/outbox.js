@@ -1,11 +1,11 @@
-// What the user has done and the service does not know yet, in the order in which it was done.
+// The queue of the user's writes that the service has not confirmed yet, in their order.
 //
-// Each write lies in localStorage under a key of its own until it is done, so it outlives the
-// page, and tabs that write at the same time cannot overwrite each other's. The key is also
-// what the write is called on its way (Idempotency-Key): sent twice, it is done once.
+// Each write has its own key in localStorage until it is confirmed, so it outlives the page, and
+// concurrent tabs cannot overwrite each other's writes. The key is also the write's
+// Idempotency-Key: sent twice, it has one effect.
 
 import { newId } from "../js/taskapi.js";
-import { storage } from "./waiting.js";
+import { storage } from "./platform.js";
 
 export class Outbox {
   #prefix;
@@ -16,17 +16,17 @@ export class Outbox {
     this.reload();
   }
 
-  /** All writes, the oldest first. */
+  /** All writes, oldest first. */
   get writes() {
     return [...this.#writes.values()];
   }
 
-  /** How many are to be sent; one that waits for the user's word is not. */
-  get waiting() {
+  /** The number of writes to send, without those in conflict. */
+  get pendingCount() {
     return this.writes.filter((write) => !write.conflict).length;
   }
 
-  /** The next to be sent. */
+  /** The next write to send. */
   get next() {
     return this.writes.find((write) => !write.conflict);
   }
@@ -36,21 +36,21 @@ export class Outbox {
   }
 
   add(write) {
-    // Counted, since a clock may be set back.
+    // A counter instead of a timestamp, because the clock may be set back.
     const number = (this.writes.at(-1)?.number ?? 0) + 1;
-    const named = { key: newId(), number, ...write };
-    this.#writes.set(named.key, named);
-    this.#keep(named);
-    return named;
+    const added = { key: newId(), number, ...write };
+    this.#writes.set(added.key, added);
+    this.#persist(added);
+    return added;
   }
 
-  /** Change a write that waits; returns it, or undefined where it is done meanwhile. */
+  /** Change a pending write; return it, or undefined if it is no longer pending. */
   change(key, changes) {
     const write = this.#writes.get(key);
     if (!write) return undefined;
     const changed = { ...write, ...changes };
     this.#writes.set(key, changed);
-    this.#keep(changed);
+    this.#persist(changed);
     return changed;
   }
 
@@ -59,7 +59,7 @@ export class Outbox {
     try {
       storage.removeItem(this.#prefix + key);
     } catch {
-      // Where nothing can be stored there is nothing to remove.
+      // Without storage there is nothing to remove.
     }
   }
 
@@ -67,7 +67,7 @@ export class Outbox {
     for (const write of this.writes) this.remove(write.key);
   }
 
-  /** Read again what lies there: other tabs add to it, and send. Whether it is something else. */
+  /** Reload the writes, which other tabs add and send; return whether they have changed. */
   reload() {
     let keys;
     try {
@@ -75,34 +75,34 @@ export class Outbox {
     } catch {
       return false;
     }
-    const before = this.#summary();
+    const before = this.#summarise();
     const stored = keys.map((key) => JSON.parse(storage.getItem(key))).filter(Boolean);
-    const loose = this.writes.filter((write) => write.isLoose);
-    const all = [...stored, ...loose].sort(byNumber);
+    const unstored = this.writes.filter((write) => write.isUnstored);
+    const all = [...stored, ...unstored].sort(compareNumbers);
     this.#writes = new Map(all.map((write) => [write.key, write]));
-    return this.#summary() !== before;
+    return this.#summarise() !== before;
   }
 
-  /** Whether an event of the storage is about these writes. */
-  owns(event) {
+  /** Return whether a storage event concerns these writes. */
+  concerns(event) {
     return event.key?.startsWith(this.#prefix) ?? true;
   }
 
-  #summary() {
+  #summarise() {
     return this.writes.map((write) => write.key + Boolean(write.conflict)).join();
   }
 
-  #keep(write) {
+  #persist(write) {
     try {
       storage.setItem(this.#prefix + write.key, JSON.stringify(write));
     } catch {
-      // It is full or forbidden; the write is sent all the same, while this page is open.
-      write.isLoose = true;
+      // The storage is full or denied; the write is still sent while this page is open.
+      write.isUnstored = true;
     }
   }
 }
 
-/** Two tabs may have counted to the same number. */
-function byNumber(one, other) {
+/** Compare writes by number, then by key: two tabs may have assigned the same number. */
+function compareNumbers(one, other) {
   return one.number - other.number || (one.key < other.key ? -1 : 1);
 }

@@ -1,7 +1,7 @@
-// A task in the list: its texts are edited where they stand, and its notes unfold below it.
+// A row of the list: edits the title in place, and the notes in a panel below.
 
 import { Draft } from "./drafts.js";
-import { announce, quoted, toast } from "./notices.js";
+import { announce, quote, toast } from "./notices.js";
 
 const template = document.getElementById("task-template");
 const panelTemplate = document.getElementById("details-template");
@@ -37,7 +37,7 @@ export class Row {
     return this.#task.title;
   }
 
-  /** Whether somebody is at it, so that it must not go. */
+  /** Whether a text is being edited, so that the row must stay. */
   get isBusy() {
     return this.#draft !== null;
   }
@@ -45,7 +45,7 @@ export class Row {
   draw(task, conflict) {
     if (task !== this.#task) this.#drawTask(task);
     if (conflict?.key !== this.#conflict?.key) this.#drawConflict(conflict);
-    else if (conflict) this.#drawYours(conflict);
+    else if (conflict) this.#drawOwnText(conflict);
   }
 
   /** End the editing without another write. */
@@ -54,16 +54,16 @@ export class Row {
     this.#draft = null;
   }
 
-  /** The task is gone; what was being written about it is not to be lost with it. */
-  rescue() {
+  /** Offer to keep the text being edited after the task was deleted elsewhere. */
+  offerDraft() {
     if (!this.#draft) return;
     this.stop();
     const title = this.#parts["title-editor"].value.trim() || this.#task.title;
     const notes = this.#panel ? this.#panel.notes.value.trim() || null : this.#task.description;
-    toast(`${quoted(this.#task.title)} was deleted elsewhere while you were writing.`, {
+    toast(`${quote(this.#task.title)} was deleted elsewhere while you were editing it.`, {
       action: "Keep as a new task",
       run: () => this.#actions.add(title, notes),
-      stays: 0,
+      duration: 0,
     });
   }
 
@@ -88,7 +88,7 @@ export class Row {
     check.addEventListener("change", () => this.#actions.complete(this.#id, check.checked));
     title.addEventListener("click", () => this.#edit());
     this.#parts.delete.addEventListener("click", () => this.#actions.delete(this.#id));
-    details.addEventListener("click", () => this.#toggle());
+    details.addEventListener("click", () => this.#togglePanel());
     editor.addEventListener("keydown", (event) => {
       if (event.isComposing) return;
       if (event.key === "Enter" || event.key === "Escape") {
@@ -97,8 +97,8 @@ export class Row {
         title.focus();
       }
     });
-    editor.addEventListener("input", () => this.#draft?.type());
-    // Not when the window loses it: one may look something up elsewhere.
+    editor.addEventListener("input", () => this.#draft?.scheduleSave());
+    // A switch to another window must not close the editor.
     editor.addEventListener("blur", () => document.hasFocus() && this.#finish({ save: true }));
   }
 
@@ -124,17 +124,17 @@ export class Row {
   #close({ save }) {
     const draft = this.#draft;
     this.#draft = null;
-    if (save) draft.keep();
+    if (save) draft.save();
     else draft.revert();
     if (draft.end()) announce("Saved");
   }
 
-  #toggle() {
+  #togglePanel() {
     const { details, snippet } = this.#parts;
     const isOpen = this.#panel === null;
     details.ariaExpanded = isOpen;
-    this.element.classList.toggle("unfolded", isOpen);
-    if (isOpen) this.#unfold();
+    this.element.classList.toggle("expanded", isOpen);
+    if (isOpen) this.#openPanel();
     else {
       this.#panel.element.remove();
       this.#panel = null;
@@ -142,7 +142,7 @@ export class Row {
     snippet.hidden = isOpen || !this.#task.description;
   }
 
-  #unfold() {
+  #openPanel() {
     const element = panelTemplate.content.firstElementChild.cloneNode(true);
     const notes = element.querySelector(".notes");
     this.#panel = { element, notes, times: element.querySelector(".times") };
@@ -151,7 +151,7 @@ export class Row {
     notes.addEventListener("focus", () => {
       this.#draft ??= new Draft(this.#actions, this.#id, "description", read);
     });
-    notes.addEventListener("input", () => this.#draft?.type());
+    notes.addEventListener("input", () => this.#draft?.scheduleSave());
     notes.addEventListener("keydown", (event) => {
       const isDone = event.key === "Enter" && (event.ctrlKey || event.metaKey);
       if (event.key === "Escape") {
@@ -184,18 +184,18 @@ export class Row {
     const element = conflictTemplate.content.firstElementChild.cloneNode(true);
     const [name] = Object.keys(write.changes);
     element.querySelector(".theirs").textContent = write.conflict[name] ?? "(empty)";
-    for (const [button, keep] of [["keep", true], ["take", false]]) {
+    for (const [button, keep] of [["keep", true], ["discard", false]]) {
       element.querySelector(`.${button}`).addEventListener("click", () => {
-        this.#actions.settle(write.key, { keep });
+        this.#actions.resolveConflict(write.key, { keep });
         this.#parts.title.focus();
       });
     }
     this.element.append(element);
-    this.#drawYours(write);
+    this.#drawOwnText(write);
   }
 
-  /** Draw the text alone: it changes as the user types on, and a pressed button must stay. */
-  #drawYours({ changes }) {
+  /** Update only the text while the user types, so that a pressed button stays in the DOM. */
+  #drawOwnText({ changes }) {
     const [text] = Object.values(changes);
     this.element.querySelector(".yours").textContent = text ?? "(empty)";
   }

@@ -1,19 +1,19 @@
-// All tasks of the user: as the service has them, and, with the writes that it does not know
-// yet on top, as they are shown.
+// All tasks of the user: the service's version, and the shown version with the pending writes
+// applied on top.
 
-import { finder } from "./words.js";
+import { makeMatcher } from "./words.js";
 
-const GAP = 1024; // between a new task and the first one; the service finds room where it needs some
-const LOWEST = -(2 ** 31);
+const ORDER_GAP = 1024; // Between a new task and the first one; the service renumbers if necessary.
+const MIN_ORDER = -(2 ** 31);
 
-/** Tells `change` when what is shown has changed. */
+/** Dispatches `change` when the shown tasks have changed. */
 export class Store extends EventTarget {
   isComplete = false;
   #outbox;
-  #known = new Map(); // As the service has them.
+  #confirmed = new Map(); // The service's version by id.
   #shown = new Map();
-  #ids = null; // Those that are shown, in their order; null where it is to be found out.
-  #unseen = new Set(); // What was known before a copy was begun anew, and has not come in it.
+  #ids = null; // The shown ids in order; null if outdated.
+  #stale = new Set(); // Ids of the previous copy that the new one has not delivered.
 
   constructor(outbox) {
     super();
@@ -21,90 +21,90 @@ export class Store extends EventTarget {
     this.showWrites();
   }
 
-  /** A task as it is shown. */
+  /** Return the shown version of a task. */
   get(id) {
     return this.#shown.get(id);
   }
 
-  /** A task as the service has it. */
-  known(id) {
-    return this.#known.get(id);
+  /** Return the service's version of a task. */
+  confirmed(id) {
+    return this.#confirmed.get(id);
   }
 
-  /** Take tasks in that the service has answered. */
-  take(...tasks) {
+  /** Store tasks from a response of the service. */
+  putTasks(...tasks) {
     for (const task of tasks) {
-      this.#unseen.delete(task.id);
-      // What is on its way longer than a later answer is older.
-      if (this.#known.get(task.id)?.version > task.version) continue;
-      this.#known.set(task.id, task);
+      this.#stale.delete(task.id);
+      // Responses may arrive out of order.
+      if (this.#confirmed.get(task.id)?.version > task.version) continue;
+      this.#confirmed.set(task.id, task);
       this.#project(task.id);
     }
-    this.#tell();
+    this.#dispatchChange();
   }
 
   drop(id) {
-    this.#known.delete(id);
+    this.#confirmed.delete(id);
     this.#project(id);
-    this.#tell();
+    this.#dispatchChange();
   }
 
-  /** Take in an answer of the change feed; one that resets begins a new copy. */
+  /** Apply a page of the change feed; `reset` begins a new copy. */
   follow({ changes, has_more: hasMore, reset }, isFirst) {
-    if (reset || isFirst) this.#unseen = new Set(this.#known.keys());
+    if (reset || isFirst) this.#stale = new Set(this.#confirmed.keys());
     for (const change of changes) {
-      if (change.op === "upsert") this.take(change.task);
+      if (change.op === "upsert") this.putTasks(change.task);
       else this.drop(change.id);
     }
     if (hasMore) return;
-    for (const id of this.#unseen) this.drop(id);
-    this.#unseen.clear();
+    for (const id of this.#stale) this.drop(id);
+    this.#stale.clear();
     this.isComplete = true;
-    this.#tell();
+    this.#dispatchChange();
   }
 
-  /** Show what has become of a task, by the writes that wait. */
+  /** Apply the pending writes to a task again. */
   show(id) {
-    this.#ids = null; // It may have been moved.
+    this.#ids = null; // The writes may include a move.
     this.#project(id);
-    this.#tell();
+    this.#dispatchChange();
   }
 
-  /** Show all anew: the writes that wait are others than before. */
+  /** Apply the pending writes to all tasks again, after the outbox has changed. */
   showWrites() {
     this.#ids = null;
     this.#shown.clear();
     const written = this.#outbox.writes.map((write) => write.id);
-    for (const id of new Set([...this.#known.keys(), ...written])) this.#project(id);
-    this.#tell();
+    for (const id of new Set([...this.#confirmed.keys(), ...written])) this.#project(id);
+    this.#dispatchChange();
   }
 
-  /** The `order` of a task that is to come before all others. */
-  orderOfFirst() {
+  /** Compute the `order` of a task before all others. */
+  computeFirstOrder() {
     const [first] = this.#order();
-    return first ? Math.max(LOWEST, this.#shown.get(first).order - GAP) : 0;
+    return first ? Math.max(MIN_ORDER, this.#shown.get(first).order - ORDER_GAP) : 0;
   }
 
-  /** What there is in a view, in order; `kept` is shown whatever is sought. */
-  select({ filter, query, kept }) {
+  /** Return the counts and the tasks of a view in order; tasks in `pinned` are always included. */
+  select({ filter, query, pinned }) {
     const counts = { all: 0, open: 0, done: 0 };
-    const isFound = finder(query);
+    const matches = makeMatcher(query);
     const tasks = [];
     for (const id of this.#order()) {
       const task = this.#shown.get(id);
       const kind = task.completed ? "done" : "open";
       counts.all += 1;
       counts[kind] += 1;
-      const fits = (filter === "all" || filter === kind) && (!isFound || isFound(task));
-      if (fits || kept.has(id)) tasks.push(task);
+      const fits = (filter === "all" || filter === kind) && (!matches || matches(task));
+      if (fits || pinned.has(id)) tasks.push(task);
     }
     return { tasks, counts };
   }
 
   #project(id) {
     const before = this.#shown.get(id);
-    let task = this.#known.get(id);
-    for (const write of this.#outbox.of(id)) task = applied(write, task);
+    let task = this.#confirmed.get(id);
+    for (const write of this.#outbox.of(id)) task = applyWrite(write, task);
     if (task) this.#shown.set(id, task);
     else this.#shown.delete(id);
     if (before?.order !== task?.order) this.#ids = null;
@@ -112,26 +112,26 @@ export class Store extends EventTarget {
 
   #order() {
     if (this.#ids) return this.#ids;
-    const inOrder = [...this.#shown.values()].sort(byOrder).map((task) => task.id);
+    const ids = [...this.#shown.values()].sort(compareOrder).map((task) => task.id);
     for (const write of this.#outbox.writes) {
-      if (write.kind === "move") moveIn(inOrder, write);
+      if (write.kind === "move") applyMove(ids, write);
     }
-    this.#ids = inOrder;
-    return inOrder;
+    this.#ids = ids;
+    return ids;
   }
 
-  #tell() {
+  #dispatchChange() {
     this.dispatchEvent(new Event("change"));
   }
 }
 
-/** As the service sorts by `order`. */
-function byOrder(one, other) {
+/** Compare tasks like the service's sort by `order`. */
+function compareOrder(one, other) {
   return one.order - other.order || (one.id < other.id ? -1 : 1);
 }
 
-/** What a write makes of a task. */
-function applied(write, task) {
+/** Apply a write to a task; return the changed task, or undefined if it is deleted. */
+function applyWrite(write, task) {
   switch (write.conflict ? "none" : write.kind) {
     case "create":
       return task ?? { id: write.id, completed: false, completed_at: null, ...write.data };
@@ -150,7 +150,7 @@ function applied(write, task) {
   }
 }
 
-function moveIn(ids, { id, place }) {
+function applyMove(ids, { id, place }) {
   const from = ids.indexOf(id);
   const [anchor] = Object.values(place);
   if (from < 0 || !ids.includes(anchor)) return;

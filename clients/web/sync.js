@@ -1,19 +1,19 @@
-// Keeps the store like the service's tasks, and sends what waits in the outbox.
+// Keep the store in sync with the service, and send the writes of the outbox.
 
-import { Leading } from "./leading.js";
-import { changesSameFields, isBasedOn, isUndone, judge, send } from "./sending.js";
-import { locks, until } from "./waiting.js";
+import { LeaderElection } from "./leader.js";
+import { locks, waitFor } from "./platform.js";
+import { classifyRefusal, hasSameFields, isBasedOn, isNoChange, send } from "./writes.js";
 
-const WAIT = 25; // seconds; the longest that the service lets anybody wait for a change
-const PAGE = 1000;
-const PREVIEW = 200;
-const PAUSE = 1000; // milliseconds, until what failed is sent again
-const TAKEOVER = 5000;
-const TRIES = 5; // of a write at which the service fails, though it is there
+const LONG_POLL_SECONDS = 25; // The service's maximum.
+const FEED_PAGE_SIZE = 1000;
+const PREVIEW_SIZE = 200;
+const RETRY_PAUSE_MS = 1000; // Before a failed write is sent again.
+const TAKEOVER_DELAY_MS = 5000;
+const MAX_ATTEMPTS = 5; // For a write that gets status 500 from a reachable service.
 
-/** Tells `refused` and `conflict`, with the write and what the service said; and `stuck`. */
+/** Dispatches `refused` and `conflict` with the write and the error, and `stuck`. */
 export class Sync extends EventTarget {
-  /** Whether what was to be sent last could not be. */
+  /** Whether the last attempt to send failed. */
   isStuck = false;
   #api;
   #store;
@@ -21,7 +21,7 @@ export class Sync extends EventTarget {
   #connection;
   #name;
   #channel;
-  #leading;
+  #election;
   #since;
   #copying = Promise.resolve();
   #stopped = new AbortController();
@@ -35,22 +35,22 @@ export class Sync extends EventTarget {
     this.#connection = connection;
     this.#name = `taskapi.${user.id}`;
     this.#channel = new BroadcastChannel(this.#name);
-    this.#channel.onmessage = ({ data }) => this.#hear(data);
+    this.#channel.onmessage = ({ data }) => this.#onMessage(data);
     const { signal } = this.#stopped;
     addEventListener("storage", (event) => this.#onStorage(event), { signal });
     connection.addEventListener("up", () => this.#catchUp(), { signal });
     document.addEventListener("visibilitychange", () => document.hidden || this.#catchUp(), { signal });
     this.#preview();
     this.#catchUp();
-    this.#leading = new Leading(this.#name, (lead) => orEnd(this.#listen(lead), lead));
-    orEnd(this.#send(signal), signal);
+    this.#election = new LeaderElection(this.#name, (lead) => ignoreOutage(this.#listen(lead), lead));
+    ignoreOutage(this.#send(signal), signal);
   }
 
-  /** Do what the user wants: show it at once, and have it sent. */
+  /** Apply a write of the user to the list at once, and queue it for sending. */
   write(write) {
     const { id, kind } = write;
     const last = this.#outbox.of(id).at(-1);
-    // Where somebody moves a task step by step, only the place where it ends is worth sending.
+    // Of several moves of a task only the last one is sent.
     if (kind === "move" && last?.kind === "move" && !last.tries) this.#outbox.remove(last.key);
     const next = kind === "edit" ? this.#merge(write) : write;
     if (next) this.#outbox.add(next);
@@ -58,33 +58,33 @@ export class Sync extends EventTarget {
     this.#wake();
   }
 
-  /** Take an edit together with the one before it; returns what is still to be added. */
+  /** Merge an edit into the previous unsent one; return the edit to add, or null. */
   #merge(write) {
-    const last = this.#outbox.of(write.id).findLast((one) => changesSameFields(one, write));
+    const last = this.#outbox.of(write.id).findLast((other) => hasSameFields(other, write));
     if (last?.conflict && !isBasedOn(write, last.conflict)) {
-      // The user has typed on since.
+      // The user has continued typing during a conflict.
       this.#outbox.change(last.key, { changes: write.changes });
       return null;
     }
     if (!last || last.conflict || last.tries) return write;
-    // A new one instead of a change: another tab may be sending the old one.
+    // A new write instead of a changed one: another tab may be sending the previous one.
     this.#outbox.remove(last.key);
     const merged = { ...write, before: last.before, base: last.base };
-    return isUndone(merged) ? null : merged;
+    return isNoChange(merged) ? null : merged;
   }
 
-  /** Take back a write of which the service has not heard; false where it may have. */
-  takeBack(kind, id) {
-    const write = this.#outbox.of(id).find((one) => one.kind === kind && !one.tries);
+  /** Cancel a write that was never sent; return false if it may have reached the service. */
+  cancel(kind, id) {
+    const write = this.#outbox.of(id).find((other) => other.kind === kind && !other.tries);
     if (!write) return false;
     this.#outbox.remove(write.key);
     this.#store.show(id);
     return true;
   }
 
-  /** Decide what becomes of a write that contradicts another one: it goes on, or it goes. */
-  settle(key, { keep }) {
-    const write = this.#outbox.writes.find((one) => one.key === key);
+  /** Resolve a conflict: send the write based on the other version (`keep`), or discard it. */
+  resolveConflict(key, { keep }) {
+    const write = this.#outbox.writes.find((other) => other.key === key);
     if (!write) return;
     this.#outbox.remove(key);
     if (keep) {
@@ -96,70 +96,70 @@ export class Sync extends EventTarget {
   }
 
   stop() {
-    // Where the session is over, the other tabs are to find out.
+    // Makes the other tabs send a request, and so notice the end of the session.
     this.#channel.postMessage("changed");
     this.#stopped.abort();
-    this.#leading.stop();
+    this.#election.stop();
     this.#channel.close();
   }
 
-  /** Show the first tasks before all the others are here. */
+  /** Show the first tasks before the feed has delivered all. */
   async #preview() {
-    const query = { sort: "order", limit: PREVIEW };
+    const query = { sort: "order", limit: PREVIEW_SIZE };
     const { tasks } = await this.#api
       .listTasks(query, { signal: this.#stopped.signal })
       .catch(() => ({ tasks: [] }));
-    if (!this.#store.isComplete && !this.#since) this.#store.take(...tasks);
+    if (!this.#store.isComplete && !this.#since) this.#store.putTasks(...tasks);
   }
 
-  /** Follow the feed for as long as this tab leads and is seen. */
+  /** Follow the feed while this tab is the leader and visible. */
   async #listen(signal) {
     while (!document.hidden) {
-      await this.#connection.whenUp(signal);
-      await this.#copying; // So that nothing is read twice.
-      const cut = AbortSignal.any([signal, this.#connection.cut]);
+      await this.#connection.waitUntilUp(signal);
+      await this.#copying; // Avoids reading changes twice.
+      const interrupted = AbortSignal.any([signal, this.#connection.outageSignal]);
       try {
-        for await (const answer of this.#changes({ wait: WAIT }, cut)) {
-          this.#follow(answer);
-          this.#channel.postMessage(answer.changes.length ? "changed" : "here");
+        for await (const page of this.#changes({ wait: LONG_POLL_SECONDS }, interrupted)) {
+          this.#follow(page);
+          this.#channel.postMessage(page.changes.length ? "changed" : "here");
           if (document.hidden) return;
         }
       } catch (error) {
         signal.throwIfAborted();
-        if (!isOutage(error, cut)) throw error;
+        if (!isOutage(error, interrupted)) throw error;
       }
     }
   }
 
-  /** Read what there is now, one reading after the other. */
+  /** Read all present changes, after the reading in progress. */
   #catchUp() {
-    const signal = AbortSignal.any([this.#stopped.signal, this.#connection.cut]);
-    this.#copying = this.#copying.then(() => orEnd(this.#copy(signal), signal));
+    const signal = AbortSignal.any([this.#stopped.signal, this.#connection.outageSignal]);
+    this.#copying = this.#copying.then(() => ignoreOutage(this.#copy(signal), signal));
   }
 
   async #copy(signal) {
-    for await (const answer of this.#changes({}, signal)) this.#follow(answer);
+    for await (const page of this.#changes({}, signal)) this.#follow(page);
     if (this.#outbox.reload()) this.#store.showWrites();
   }
 
   #changes(query, signal) {
-    return this.#api.changes({ since: this.#since, limit: PAGE, ...query }, { signal });
+    return this.#api.changes({ since: this.#since, limit: FEED_PAGE_SIZE, ...query }, { signal });
   }
 
-  #follow(answer) {
-    this.#store.follow(answer, this.#since === undefined);
-    this.#since = answer.next;
+  #follow(page) {
+    this.#store.follow(page, this.#since === undefined);
+    this.#since = page.next;
   }
 
-  /** Send what waits, whenever something does and the service is there. */
+  /** Send pending writes whenever the service is reachable. */
   async #send(signal) {
     for (;;) {
-      await this.#connection.whenUp(signal);
-      // One tab at a time, so that all is sent in the order in which it was written.
-      const pause = await inTurn(`${this.#name}.outbox`, signal, () => this.#empty(signal));
+      await this.#connection.waitUntilUp(signal);
+      // One tab sends at a time, which keeps the order of the writes.
+      const pause = await withLock(`${this.#name}.outbox`, signal, () => this.#sendAll(signal));
       this.isStuck = pause > 0;
       this.dispatchEvent(new Event("stuck"));
-      await until(signal, (resolve) => {
+      await waitFor(signal, (resolve) => {
         this.#wake = resolve;
         if (pause) setTimeout(resolve, pause);
         else if (this.#outbox.next) resolve();
@@ -167,49 +167,49 @@ export class Sync extends EventTarget {
     }
   }
 
-  /** Send until nothing waits; returns a pause where it has to be tried again. */
-  async #empty(signal) {
+  /** Send all pending writes; return the pause in ms before a retry, or 0. */
+  async #sendAll(signal) {
     if (this.#outbox.reload()) this.#store.showWrites();
     for (let write = this.#outbox.next; write; write = this.#outbox.next) {
       const tries = (write.tries ?? 0) + 1;
       this.#outbox.change(write.key, { tries });
-      const cut = AbortSignal.any([signal, this.#connection.cut]);
+      const interrupted = AbortSignal.any([signal, this.#connection.outageSignal]);
       try {
-        this.#done(write, await send(this.#api, write, cut));
+        this.#complete(write, await send(this.#api, write, interrupted));
       } catch (error) {
         signal.throwIfAborted();
         if (error.status === 401) throw error;
-        if (isOutage(error, cut)) return PAUSE;
-        if (error.status >= 500 && tries < TRIES) return PAUSE * tries;
-        this.#failed(write, error);
+        if (isOutage(error, interrupted)) return RETRY_PAUSE_MS;
+        if (error.status >= 500 && tries < MAX_ATTEMPTS) return RETRY_PAUSE_MS * tries;
+        this.#handleFailure(write, error);
       }
       this.#channel.postMessage("changed");
     }
     return 0;
   }
 
-  #failed(write, error) {
-    const verdict = judge(write, error);
-    if (verdict.done) this.#done(write, verdict.done);
-    else if (verdict.again) this.#outbox.change(write.key, verdict.again);
-    else if (verdict.conflict) {
-      const later = this.#outbox.of(write.id).filter((one) => changesSameFields(one, write));
+  #handleFailure(write, error) {
+    const outcome = classifyRefusal(write, error);
+    if (outcome.done) this.#complete(write, outcome.done);
+    else if (outcome.again) this.#outbox.change(write.key, outcome.again);
+    else if (outcome.conflict) {
+      const later = this.#outbox.of(write.id).filter((other) => hasSameFields(other, write));
       const { changes } = later.at(-1) ?? write;
       for (const { key } of later) if (key !== write.key) this.#outbox.remove(key);
-      this.#outbox.change(write.key, { changes, conflict: verdict.conflict });
-      this.#store.take(verdict.conflict);
+      this.#outbox.change(write.key, { changes, conflict: outcome.conflict });
+      this.#store.putTasks(outcome.conflict);
       this.#store.show(write.id);
-      this.#tell("conflict", write, error);
+      this.#dispatch("conflict", write, error);
     } else {
       this.#refuse(write, error);
     }
   }
 
-  #done(write, { tasks = [], isGone = false }) {
+  #complete(write, { tasks = [], isGone = false }) {
     this.#outbox.remove(write.key);
-    this.#store.take(...tasks);
+    this.#store.putTasks(...tasks);
     if (isGone) this.#store.drop(write.id);
-    // What was edited on top of this write is based on what has become of it.
+    // Later edits of the same task are now based on the new version.
     const [task] = tasks;
     for (const later of this.#outbox.of(write.id)) {
       if (later.kind === "edit" && task && isBasedOn(later, task)) {
@@ -221,44 +221,45 @@ export class Sync extends EventTarget {
 
   #refuse(write, error) {
     this.#outbox.remove(write.key);
-    // A task that was never made cannot be changed either.
+    // Later writes of a task that was not created cannot succeed.
     if (write.kind === "create") {
       for (const later of this.#outbox.of(write.id)) this.#outbox.remove(later.key);
     }
     if (error.status === 404) this.#store.drop(write.id);
     this.#store.show(write.id);
-    this.#tell("refused", write, error);
+    this.#dispatch("refused", write, error);
   }
 
-  #tell(type, write, error) {
+  #dispatch(type, write, error) {
     this.dispatchEvent(new CustomEvent(type, { detail: { write, error } }));
   }
 
-  #hear(message) {
-    this.#leading.hear();
+  #onMessage(message) {
+    this.#election.noteLeader();
     if (message === "changed") this.#catchUp();
   }
 
   #onStorage(event) {
-    if (!this.#outbox.owns(event)) return;
-    // What was sent goes when it is known what has become of it, or the old would flash up.
+    if (!this.#outbox.concerns(event)) return;
+    // Another tab sent the write. The list keeps it until the new version is read, or the old one
+    // would flash up.
     if (event.newValue === null) {
       this.#catchUp();
     } else {
       if (this.#outbox.reload()) this.#store.showWrites();
-      // Another tab sends it, unless it is closed before.
-      setTimeout(() => this.#wake(), TAKEOVER);
+      // The tab that added the write sends it, unless it is closed first.
+      setTimeout(() => this.#wake(), TAKEOVER_DELAY_MS);
     }
   }
 }
 
-/** Do some work, one tab after the other. */
-function inTurn(name, signal, work) {
+/** Run `work` in one tab at a time. */
+function withLock(name, signal, work) {
   return locks ? locks.request(name, { signal }, work) : work();
 }
 
-/** Wait for work which may be stopped, or end with the session: of that the client tells. */
-async function orEnd(work, signal) {
+/** Await `work`, ignoring aborts, outages and the end of the session, which have own events. */
+async function ignoreOutage(work, signal) {
   try {
     await work;
   } catch (error) {
@@ -271,6 +272,6 @@ function isOutage(error, signal) {
     signal.aborted ||
     error.name === "NetworkError" ||
     [429, 502, 503, 504].includes(error.status) ||
-    error.code === "idempotency_key_in_use" // A try before is still being worked on.
+    error.code === "idempotency_key_in_use" // A previous attempt is still in progress.
   );
 }

@@ -1,51 +1,50 @@
-// What is sought by: the words of a text, without case and accents, as the service compares
-// them (taskapi/tasks/words.py), so that both find the same. Characters are told apart by their
-// Unicode properties, as the browser has them.
+// Split texts into folded words for the search, like taskapi/tasks/words.py, so that the page and
+// the service find the same tasks. The classes of characters are the browser's Unicode properties.
 
 const STROKES = { ø: "o", ł: "l", đ: "d", ħ: "h", ŧ: "t", ı: "i", æ: "ae", œ: "oe", ς: "σ" };
 const STROKED = new RegExp(`[${Object.keys(STROKES).join("")}]`, "g");
 const MARK = /[\p{Mn}\p{Default_Ignorable_Code_Point}]/gu;
 const INVISIBLE = /\p{Default_Ignorable_Code_Point}/u;
-// Scripts that put no space between words: each character is a word.
+// Scripts without spaces between words: each character is a word.
 const SCRIPTS = [
   ...["Han", "Hira", "Kana", "Bopo", "Yi", "Nshu"],
   ...["Thai", "Laoo", "Mymr", "Khmr", "Tale", "Talu", "Lana", "Tavt"],
 ];
-// Behind them what Japanese has in common for both of its syllabaries.
+// Followed by the characters that both Japanese syllabaries share.
 const UNSPACED = `${SCRIPTS.map((script) => `\\p{Script=${script}}`).join("")}\u3006ー\uff70\uff9e\uff9f`;
 const LETTER = "[\\p{L}\\p{N}\\p{M}]";
-// So are symbols beyond Latin-1, pictures included.
+// Symbols beyond Latin-1, pictures included, are words too.
 const ALONE = `[[${UNSPACED}]&&${LETTER}]|[[\\p{So}\\p{Sm}\\p{Sk}]--[\\0-\\xff]]`;
 const WORD = new RegExp(`${ALONE}|[${LETTER}--[${UNSPACED}]]+`, "gv");
-const LONGEST = 8000; // characters; some decompose into eighteen
+const MAX_CHARACTERS = 8000; // Some characters decompose into eighteen.
 const ASCII = /^[\0-\x7f]*$/;
 
-// Marks with a known combining class, to compare others with.
+// Marks with a known combining class, as references for comparison.
 const OVERLAY = "\u0334"; // 1
 const VIRAMA = "\u094d"; // 9
 const SUPERSCRIPT_ALAPH = "\u0711"; // 36
 const TIBETAN_VOWEL = "\u0f74"; // 132, the last before 200
 const dropped = new Map();
 
-/** The words of a text as they are compared; "Crème Brûlée!" has creme and brulee. */
+/** Return the folded words of a text: "Crème Brûlée!" gives creme and brulee. */
 export function words(text) {
   let folded = text.toLowerCase();
   if (!ASCII.test(text)) {
-    // By way of the capitals, since ß is to be found by SS.
+    // Upper case first, so that SS finds ß.
     const decomposed = folded.toUpperCase().toLowerCase().normalize("NFKD");
-    folded = [...decomposed].slice(0, LONGEST).join("").replace(MARK, dropMark);
+    folded = [...decomposed].slice(0, MAX_CHARACTERS).join("").replace(MARK, dropMark);
     folded = folded.normalize("NFC").replace(STROKED, (letter) => STROKES[letter]).toLowerCase();
   }
   return folded.match(WORD) ?? [];
 }
 
-/** Drop invisible characters, and the marks that people leave out when they type. */
+/** Drop invisible characters and accents, which users omit when typing. */
 function dropMark(mark) {
   if (!dropped.has(mark)) dropped.set(mark, INVISIBLE.test(mark) || isAccent(mark) ? "" : mark);
   return dropped.get(mark);
 }
 
-/** Whether the combining class is 1, 10 to 36, or 200 and more: normalising sorts by it. */
+/** Return whether the combining class, by which NFD sorts, is 1, 10 to 36, or 200 and more. */
 function isAccent(mark) {
   const isAbove = (other) => (mark + other).normalize("NFD") !== mark + other;
   const isBelowVirama = (VIRAMA + mark).normalize("NFD") !== VIRAMA + mark;
@@ -56,16 +55,16 @@ function isAccent(mark) {
 
 const folded = new WeakMap();
 
-/** Make the test whether a task has each of these words, or words that begin like them. */
-export function finder(query) {
-  const sought = words(query).map((word) => ` ${word}`);
-  if (sought.length === 0) return null;
+/** Make a predicate for tasks that have words starting with each word of the query. */
+export function makeMatcher(query) {
+  const prefixes = words(query).map((word) => ` ${word}`);
+  if (prefixes.length === 0) return null;
   return (task) => {
     let text = folded.get(task);
     if (text === undefined) {
       text = ` ${words(`${task.title} ${task.description ?? ""}`).join(" ")}`;
       folded.set(task, text);
     }
-    return sought.every((word) => text.includes(word));
+    return prefixes.every((word) => text.includes(word));
   };
 }

@@ -99,7 +99,7 @@ def test_axe_finds_nothing_at_the_gate(visit, check):
 def test_axe_finds_nothing_in_the_list(visit, check, service):
     visitor = visit(PHONE).registers("Ada Lovelace")
     tab = visitor.tab
-    expect(tab.get_by_text("A clean slate")).to_be_visible()
+    expect(tab.get_by_text("No tasks yet")).to_be_visible()
     check(visitor, "empty")
     visitor.adds(
         "Book the train to Lyon",
@@ -136,8 +136,8 @@ def test_axe_finds_nothing_in_the_dialogs(visit, check):
     expect(account.get_by_role("listitem")).to_have_count(1)
     account.get_by_text("Change password").first.click()
     check(visitor, "account", in_short=LOOKS[1:3])
-    account.get_by_role("button", name="Sign out everywhere").click()
-    expect(visitor.tab.get_by_role("dialog", name="Sign out everywhere?")).to_be_visible()
+    account.get_by_role("button", name="Log out everywhere").click()
+    expect(visitor.tab.get_by_role("dialog", name="Log out everywhere?")).to_be_visible()
     check(visitor, "question")
 
 
@@ -152,8 +152,8 @@ def test_a_dialog_is_where_it_is_said_what_came_of_it(visit):
     expect(dialog.locator("#announcer")).to_have_text("Saved")
 
     tab.route("**/auth/logout*", lambda route: route.abort())
-    dialog.get_by_role("button", name="Sign out", exact=True).click()
-    expect(dialog.locator("#announcer")).to_contain_text("You are still signed in")
+    dialog.get_by_role("button", name="Log out", exact=True).click()
+    expect(dialog.locator("#announcer")).to_contain_text("You are still logged in")
     tab.unroute("**/auth/logout*")
     dialog.get_by_role("button", name="Close").click()
     visitor.adds("Buy milk")
@@ -248,7 +248,7 @@ def test_a_finger_drags_too(visit):
     touch("touchStart", y)
     for step in range(1, 11):
         touch("touchMove", y + (end - y) * step / 10)
-    expect(visitor.tab.locator("#tasks .task").last).to_have_class("task lifted")
+    expect(visitor.tab.locator("#tasks .task").last).to_have_class("task dragging")
     touch("touchEnd")
 
     visitor.sees("Two", "Three", "One")

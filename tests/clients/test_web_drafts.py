@@ -155,7 +155,7 @@ def test_text_is_saved_when_the_session_ends_elsewhere(visitor, api):
     api.ask("POST", "/auth/logout?all=true", status=204)
     # As another tab has it looked whether there is anything new.
     visitor.tab.evaluate("(name) => new BroadcastChannel(name).postMessage('changed')", channel)
-    expect(visitor.tab.get_by_text("You have been signed out")).to_be_visible()
+    expect(visitor.tab.get_by_text("You have been logged out")).to_be_visible()
     expect(visitor.tab.get_by_text("1 change will be sent when you are back")).to_be_visible()
 
     visitor.logs_in()
@@ -217,7 +217,7 @@ def test_what_is_typed_on_during_a_conflict_is_yours_to_keep(visitor, api):
     notes.fill("Mine, longer still")
     expect(conflict.locator(".yours")).to_have_text("Mine, longer still")
     assert api.find("Buy milk")["description"] == "Theirs"
-    conflict.get_by_role("button", name="Keep yours").click()
+    conflict.get_by_role("button", name="Keep your version").click()
 
     expect_soon(lambda: api.find("Buy milk")["description"] == "Mine, longer still")
     expect(conflict).to_have_count(0)
@@ -256,7 +256,7 @@ def test_a_new_task_that_is_not_added_yet_is_there_again_after_a_reload(visitor)
 def test_a_new_task_that_is_not_added_yet_is_gone_after_signing_out(visitor):
     visitor.tab.get_by_label("New task").fill("Call Gra")
     visitor.tab.get_by_role("button", name="Ada").click()
-    visitor.tab.get_by_role("button", name="Sign out", exact=True).click()
+    visitor.tab.get_by_role("button", name="Log out", exact=True).click()
     expect(visitor.tab.get_by_role("heading", name="Welcome back")).to_be_visible()
 
     assert visitor.tab.evaluate("JSON.stringify(localStorage)").count("Call Gra") == 0

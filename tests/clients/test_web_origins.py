@@ -72,7 +72,7 @@ def test_a_page_of_a_listed_origin_does_all_that_the_services_own_does(service, 
     visitor.tab.reload()
     visitor.sees("Call Ada", "Buy milk")
     visitor.tab.get_by_role("button", name="Ada", exact=True).click()
-    visitor.tab.get_by_role("button", name="Sign out", exact=True).click()
+    visitor.tab.get_by_role("button", name="Log out", exact=True).click()
     expect(second.get_by_role("heading", name="Welcome back")).to_be_visible()
 
     # All of it was asked across origins, and the browser has asked first whether it may.

@@ -84,7 +84,7 @@ def test_what_is_written_offline_is_sent_once_when_the_service_is_back(visitor, 
     before = {event: service.count(event) for event in ("task_created", "task_completed")}
 
     with offline(visitor):
-        waits(visitor, "You are offline – you can go on")
+        waits(visitor, "You are offline – you can keep working")
         visitor.adds("Book the train")
         visitor.completes("Book the train")
         visitor.edits("Buy milk", "Buy oat milk")
@@ -167,8 +167,8 @@ def test_what_waits_outlives_a_reload(visitor, service):
     visitor.sees("Call Grace")
     # Whoever signs out is told what is lost.
     visitor.tab.get_by_role("button", name="Ada").click()
-    visitor.tab.get_by_role("button", name="Sign out", exact=True).click()
-    question = visitor.tab.get_by_role("dialog", name="Sign out all the same?")
+    visitor.tab.get_by_role("button", name="Log out", exact=True).click()
+    question = visitor.tab.get_by_role("dialog", name="Log out anyway?")
     expect(question).to_contain_text("2 changes could not be sent yet")
     question.get_by_role("button", name="Cancel").click()
     visitor.tab.get_by_role("button", name="Close").click()

@@ -57,13 +57,13 @@ def hide(tab):
 def test_one_registers_stays_logged_in_over_a_reload_and_logs_in_again(newcomer):
     visitor, tab = newcomer, newcomer.tab
     visitor.registers("Ada")
-    expect(tab.get_by_text("A clean slate")).to_be_visible()
+    expect(tab.get_by_text("No tasks yet")).to_be_visible()
 
     tab.reload()
     visitor.sees_list()
     tab.get_by_role("button", name="Ada").click()
     expect(tab.get_by_role("dialog").get_by_text(visitor.email)).to_be_visible()
-    tab.get_by_role("button", name="Sign out", exact=True).click()
+    tab.get_by_role("button", name="Log out", exact=True).click()
     expect(tab.get_by_role("heading", name="Welcome back")).to_be_visible()
     tab.reload()
     visitor.logs_in()
@@ -74,7 +74,7 @@ def test_one_registers_stays_logged_in_over_a_reload_and_logs_in_again(newcomer)
 def test_what_is_wrong_with_a_registration_or_login_is_said_where_it_is(visitor):
     tab = visitor.tab
     tab.get_by_role("button", name="Ada").click()
-    tab.get_by_role("button", name="Sign out", exact=True).click()
+    tab.get_by_role("button", name="Log out", exact=True).click()
 
     visitor.logs_in(password="wrong horse battery")
     expect(tab.get_by_role("alert")).to_contain_text("do not belong together")
@@ -154,7 +154,7 @@ def test_tasks_are_reordered_by_dragging(visitor, service):
     tab.mouse.down()
     tab.mouse.move(handle["x"] + 20, target["y"] + target["height"] - 4, steps=12)
     visitor.shoots("dragging")
-    expect(tab.locator(".lifted + .task .title")).to_have_text("Four")
+    expect(tab.locator(".dragging + .task .title")).to_have_text("Four")
     tab.mouse.up()
 
     visitor.sees("Two", "Three", "One", "Four")
@@ -166,7 +166,7 @@ def test_tasks_are_reordered_by_dragging(visitor, service):
     tab.mouse.move(handle["x"] + 20, handle["y"] + 20)
     tab.mouse.down()
     tab.mouse.move(handle["x"] + 20, handle["y"] - 150, steps=8)
-    expect(tab.locator("#tasks .task").first).to_have_class(re.compile("lifted"))
+    expect(tab.locator("#tasks .task").first).to_have_class(re.compile("dragging"))
     tab.keyboard.press("Escape")
     tab.mouse.up()
     visitor.sees("Two", "Three", "One", "Four")
@@ -182,7 +182,7 @@ def test_tasks_are_reordered_by_keyboard(visitor, service):
     tab.keyboard.press("ArrowDown")
     visitor.sees("Two", "One", "Three", "Four")
     expect(handle).to_be_focused()
-    expect(tab.locator("#announcer")).to_have_text("“One” is number 2 of 4")
+    expect(tab.locator("#announcer")).to_have_text("“One” moved to position 2 of 4")
     tab.keyboard.press("End")
     visitor.sees("Two", "Three", "Four", "One")
     tab.keyboard.press("ArrowUp")
@@ -388,12 +388,12 @@ def test_of_two_texts_none_is_lost(visitor, service):
     expect(conflict).to_contain_text("Buy oat milk")
     expect(conflict).to_contain_text("Buy rice milk")
     visitor.shoots("conflict")
-    conflict.get_by_role("button", name="Keep yours").click()
+    conflict.get_by_role("button", name="Keep your version").click()
     visitor.sees("Buy rice milk", "Call Grace")
     expect_soon(lambda: {task["title"] for task in api.tasks()} == {"Buy rice milk", "Call Grace"})
 
     change_meanwhile("Call Grace", "Call Ada", "Call Alan")
-    conflict.get_by_role("button", name="Take the other").click()
+    conflict.get_by_role("button", name="Use the other version").click()
     visitor.sees("Buy rice milk", "Call Ada")
     expect(conflict).to_have_count(0)
 
@@ -422,19 +422,19 @@ def test_sessions_are_seen_and_ended(visitor, browser, service):
     expect(sessions).to_have_count(2)
     visitor.shoots("account")
     expect(sessions.filter(has_text="This device")).to_contain_text("Chrome on Linux")
-    tab.get_by_role("button", name="Sign out Safari on iPhone").click()
+    tab.get_by_role("button", name="Log out Safari on iPhone").click()
 
     expect(sessions).to_have_count(1)
     phone.adds("Too late")
-    expect(phone.tab.get_by_text("You have been signed out")).to_be_visible()
+    expect(phone.tab.get_by_text("You have been logged out")).to_be_visible()
     phone.logs_in(email=visitor.email)
     # It was kept, and is sent now.
     visitor.sees("Too late")
     second = visitor.open_tab()
     visitor.sees("Too late", tab=second)
-    tab.get_by_role("button", name="Sign out everywhere").click()
-    tab.get_by_role("dialog", name="Sign out everywhere?").get_by_role(
-        "button", name="Sign out everywhere"
+    tab.get_by_role("button", name="Log out everywhere").click()
+    tab.get_by_role("dialog", name="Log out everywhere?").get_by_role(
+        "button", name="Log out everywhere"
     ).click()
     expect(tab.get_by_role("heading", name="Welcome back")).to_be_visible()
     phone.adds("Too late again")
@@ -460,7 +460,7 @@ def test_the_name_and_the_password_are_changed(visitor):
 
     expect(dialog).to_have_count(0)
     tab.get_by_role("button", name="Ada Lovelace").click()
-    tab.get_by_role("button", name="Sign out", exact=True).click()
+    tab.get_by_role("button", name="Log out", exact=True).click()
     visitor.logs_in("another horse battery")
     visitor.sees_list()
 
@@ -489,5 +489,5 @@ def test_ten_thousand_tasks_are_one_list(visitor, service):
         tab.get_by_label("Search your tasks").fill("")
         visitor.row("milk 0").get_by_role("button", name="Move").press("End")
         expect(visitor.row("milk 0")).to_be_in_viewport()
-        expect(tab.locator("#announcer")).to_contain_text("number 10000 of 10000")
+        expect(tab.locator("#announcer")).to_contain_text("position 10000 of 10000")
         expect_soon(lambda: api.find("milk 0", sort="-order")["order"] > 9999 * 100)

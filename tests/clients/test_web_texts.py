@@ -100,7 +100,7 @@ def test_in_the_account_and_its_devices(visitor, service):
     dialog.get_by_role("button", name="Save").click()
     expect(tab.locator("#account-name")).to_have_text(PAYLOADS[6])
     is_unharmed(visitor)
-    dialog.get_by_role("button", name="Sign out", exact=True).click()
+    dialog.get_by_role("button", name="Log out", exact=True).click()
     visitor.fills_in(PAYLOADS[0], PAYLOADS[1])
     visitor.gate.get_by_role("button", name="Log in").click()
     expect(visitor.gate.get_by_text("address").last).to_be_visible()

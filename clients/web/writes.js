@@ -1,6 +1,6 @@
-// How each kind of write is sent, and what a refusal of it means.
+// Send each kind of write, and classify its refusal.
 
-/** Send a write; returns `{tasks}` as they are now, or `{isGone}`. */
+/** Send a write; return the current `{tasks}`, or `{isGone}`. */
 export async function send(api, write, signal) {
   const options = { signal, retries: 0, idempotencyKey: write.key };
   switch (write.kind) {
@@ -27,40 +27,40 @@ export async function send(api, write, signal) {
 }
 
 /**
- * What to make of a refusal: the write is `done` already, it is to be sent `again` with
- * changes, it is in `conflict` with another one, or none of it: then it is refused.
+ * Classify a refusal: the write is already `done`, must be sent `again` with changes, or is in
+ * `conflict` with another one. An empty result means that it is refused.
  */
-export function judge(write, error) {
+export function classifyRefusal(write, error) {
   const { status, code, current } = error;
   if (write.kind === "restore" && code === "task_exists") return { done: {} };
   if (write.kind === "delete" && status === 404) return { done: { isGone: true } };
   if (write.kind === "create") {
-    // The id was made here: whatever is there by it came of a try before.
+    // The id was generated here, so an existing task is the result of a previous attempt.
     if (status === 412 && current) return { done: { tasks: [current] } };
     if (code === "task_in_trash") return { done: { isGone: true } };
   }
   if (write.kind === "edit" && status === 412 && current) {
     const isThere = Object.entries(write.changes).every(([name, value]) => current[name] === value);
     if (isThere) return { done: { tasks: [current] } };
-    // Something else of it was changed, which is no contradiction.
+    // Changes of other fields are no conflict.
     if (isBasedOn(write, current)) return { again: { base: current.version } };
     return { conflict: current };
   }
   return {};
 }
 
-/** Whether the fields that a write changes are as they were when it was written. */
+/** Return whether the task still has the former values of the fields that a write changes. */
 export function isBasedOn(write, task) {
   return Object.keys(write.changes).every((name) => task[name] === write.before[name]);
 }
 
-/** Whether two edits are about the same text. */
-export function changesSameFields(one, other) {
+/** Return whether two writes are edits of the same fields. */
+export function hasSameFields(one, other) {
   if (one.kind !== "edit" || other.kind !== "edit") return false;
   return Object.keys(one.changes).join() === Object.keys(other.changes).join();
 }
 
-/** Whether an edit leaves everything as it was. */
-export function isUndone({ changes, before }) {
+/** Return whether an edit changes no value. */
+export function isNoChange({ changes, before }) {
   return Object.entries(changes).every(([name, value]) => before[name] === value);
 }

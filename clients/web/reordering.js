@@ -1,15 +1,15 @@
-// The order by hand: by dragging a row at its handle, or with the arrow keys on it.
+// Reorder tasks by dragging a row's handle, or with the arrow keys on the handle.
 
-import { put } from "./list.js";
-import { announce, quoted } from "./notices.js";
+import { moveRow } from "./list.js";
+import { announce, quote } from "./notices.js";
 
-const EDGE = 72; // pixels from the window's edge, within which it scrolls
-const SPEED = 14; // pixels a frame, at most
+const SCROLL_ZONE_PX = 72; // The distance from the window's edge that starts scrolling.
+const MAX_SCROLL_PX_PER_FRAME = 14;
 
 const element = document.getElementById("tasks");
-const isCalm = matchMedia("(prefers-reduced-motion: reduce)");
+const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 
-export class Moving {
+export class Reordering {
   #list;
   #actions;
   #listeners = new AbortController();
@@ -21,9 +21,9 @@ export class Moving {
     const on = (target, type, listener) =>
       target.addEventListener(type, listener, { signal: this.#listeners.signal });
     on(element, "keydown", (event) => this.#onKey(event));
-    on(element, "pointerdown", (event) => this.#lift(event));
+    on(element, "pointerdown", (event) => this.#startDrag(event));
     on(element, "pointermove", (event) => this.#drag && (this.#drag.pointer = event.clientY));
-    on(element, "pointerup", () => this.#land());
+    on(element, "pointerup", () => this.#drop());
     on(element, "pointercancel", () => this.#cancel());
     on(window, "keydown", (event) => event.key === "Escape" && this.#cancel());
   }
@@ -46,53 +46,54 @@ export class Moving {
     const anchor = tasks[to].id;
     this.#actions.move(id, to < from ? { before: anchor } : { after: anchor });
     this.#list.reveal(id);
-    announce(`${quoted(title)} is number ${to + 1} of ${tasks.length}`);
+    announce(`${quote(title)} moved to position ${to + 1} of ${tasks.length}`);
   }
 
-  #lift(event) {
+  #startDrag(event) {
     const handle = event.target.closest(".move");
     if (!handle || event.button !== 0 || this.#drag) return;
     const item = handle.closest(".task");
-    // The list is held to, since the rows in it change their places.
+    // The list captures the pointer, because the rows move in the DOM during the drag.
     element.setPointerCapture(event.pointerId);
     handle.focus();
-    this.#list.isHeld = true;
+    this.#list.isFrozen = true;
     this.#drag = {
       item,
       handle,
       pointer: event.clientY,
-      grip: event.clientY - item.getBoundingClientRect().top,
+      grabOffset: event.clientY - item.getBoundingClientRect().top,
       shift: 0,
       before: item.previousElementSibling,
     };
-    item.classList.add("lifted");
+    item.classList.add("dragging");
     this.#follow();
   }
 
-  /** Let the row be where the pointer is, frame by frame. */
+  /** Move the row to the pointer in every frame. */
   #follow() {
     const drag = this.#drag;
     if (!drag) return;
-    const { item, pointer, grip } = drag;
-    scrollBy(0, scrollSpeed(pointer));
-    const middle = pointer - grip + item.offsetHeight / 2;
+    const { item, pointer, grabOffset } = drag;
+    scrollBy(0, computeScrollSpeed(pointer));
+    const middle = pointer - grabOffset + item.offsetHeight / 2;
     const previous = item.previousElementSibling;
     const next = item.nextElementSibling;
-    if (previous && middle < middleOf(previous)) pass(previous, item, item.nextElementSibling);
-    else if (next && middle > middleOf(next)) pass(next, item, item);
-    // Where it would be without being dragged, which has just changed if another row passed.
-    const place = item.getBoundingClientRect().top - drag.shift;
-    drag.shift = pointer - grip - place;
+    if (previous && middle < computeMiddle(previous)) {
+      animateSwap(previous, item, item.nextElementSibling);
+    } else if (next && middle > computeMiddle(next)) animateSwap(next, item, item);
+    // The position without the drag, which a swap has just changed.
+    const top = item.getBoundingClientRect().top - drag.shift;
+    drag.shift = pointer - grabOffset - top;
     item.style.transform = `translateY(${drag.shift}px)`;
     requestAnimationFrame(() => this.#follow());
   }
 
-  #land() {
+  #drop() {
     const drag = this.#drag;
     if (!drag) return;
     const { item, handle, shift, before } = drag;
-    this.#letGo();
-    if (!isCalm.matches && shift) {
+    this.#endDrag();
+    if (!reducedMotion.matches && shift) {
       const frames = [{ transform: `translateY(${shift}px)` }, { transform: "none" }];
       item.animate(frames, { duration: 160, easing: "ease-out" });
     }
@@ -103,7 +104,7 @@ export class Moving {
         : { before: item.nextElementSibling.dataset.id };
       const { id, title } = this.#list.rowOf(item);
       this.#actions.move(id, place);
-      announce(`${quoted(title)} is number ${[...element.children].indexOf(item) + 1}`);
+      announce(`${quote(title)} moved to position ${[...element.children].indexOf(item) + 1}`);
     }
     this.#list.draw();
     handle.focus({ preventScroll: true });
@@ -111,37 +112,38 @@ export class Moving {
 
   #cancel() {
     if (!this.#drag) return;
-    this.#letGo();
+    this.#endDrag();
     this.#list.draw();
   }
 
-  #letGo() {
+  #endDrag() {
     const { item } = this.#drag;
     this.#drag = null;
-    this.#list.isHeld = false;
-    item.classList.remove("lifted");
+    this.#list.isFrozen = false;
+    item.classList.remove("dragging");
     item.style.transform = "";
   }
 }
 
-function middleOf(row) {
+function computeMiddle(row) {
   const { top, height } = row.getBoundingClientRect();
   return top + height / 2;
 }
 
-/** Let a row pass the one that is dragged, and be seen to do so. */
-function pass(row, item, next) {
+/** Move a row past the dragged one, with an animation. */
+function animateSwap(row, item, next) {
   const from = row.getBoundingClientRect().top;
-  put(row, next);
-  if (isCalm.matches) return;
+  moveRow(row, next);
+  if (reducedMotion.matches) return;
   const distance = from - row.getBoundingClientRect().top;
   const frames = [{ transform: `translateY(${distance}px)` }, { transform: "none" }];
   row.animate(frames, { duration: 160, easing: "ease-out" });
 }
 
-function scrollSpeed(pointer) {
-  const room = innerHeight - pointer;
-  if (pointer < EDGE) return -SPEED * Math.min(1, 1 - pointer / EDGE);
-  if (room < EDGE) return SPEED * Math.min(1, 1 - room / EDGE);
+function computeScrollSpeed(pointer) {
+  const depth = (distance) => Math.min(1, 1 - distance / SCROLL_ZONE_PX);
+  const below = innerHeight - pointer;
+  if (pointer < SCROLL_ZONE_PX) return -MAX_SCROLL_PX_PER_FRAME * depth(pointer);
+  if (below < SCROLL_ZONE_PX) return MAX_SCROLL_PX_PER_FRAME * depth(below);
   return 0;
 }

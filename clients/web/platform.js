@@ -1,11 +1,11 @@
-/** What outlives the page; there is none where a browser is told to store nothing. */
-export const storage = permittedStorage();
+/** localStorage, or undefined if the browser denies it. */
+export const storage = findStorage();
 
-/** What all tabs share; a page without TLS has none, nor has one that may store nothing. */
+/** The Web Locks that all tabs share; undefined without TLS or without storage. */
 export const locks = storage && navigator.locks;
 
 /** Wait until `start(resolve)` resolves; reject as soon as `signal` is aborted. */
-export function until(signal, start) {
+export function waitFor(signal, start) {
   return new Promise((resolve, reject) => {
     signal.throwIfAborted();
     const stop = () => reject(signal.reason);
@@ -17,10 +17,10 @@ export function until(signal, start) {
   });
 }
 
-function permittedStorage() {
+function findStorage() {
   try {
     return localStorage;
   } catch {
-    return undefined; // Even to ask for it is forbidden.
+    return undefined; // Reading the property throws if storage is denied.
   }
 }
