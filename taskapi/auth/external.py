@@ -75,7 +75,7 @@ class Verifier:
         if len(token) > _MAX_TOKEN_CHARACTERS:
             raise TokenInvalid
         # A new generation of keys invalidates the cached tokens.
-        claims = self._verified(token, self._keys.generation())
+        claims = self._verified(token, self._keys.get_generation())
         self._rule.validate_expiry(claims.expires)
         return claims
 
@@ -106,7 +106,7 @@ class _SharedSecret:
     def prefetch(self) -> None:
         pass
 
-    def generation(self) -> int:
+    def get_generation(self) -> int:
         return 0
 
     def find(self, _key_id: str | None) -> PyJWK:

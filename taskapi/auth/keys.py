@@ -58,7 +58,7 @@ class KeySet:
         """Fetch the keys, and wait for them for up to two seconds."""
         self._start_refresh(for_unknown_key=False).wait(_FETCH_TIMEOUT_SECONDS)
 
-    def generation(self) -> int:
+    def get_generation(self) -> int:
         """Return a number that increases when keys are withdrawn or replaced.
 
         Keys older than five minutes are refreshed in the background.

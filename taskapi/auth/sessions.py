@@ -217,6 +217,7 @@ def refresh(claims: tokens.Claims, keyed: Keyed) -> dict[str, Any]:
             return tokens.sign_pair(_replay_rotation(claims, done["spent"], done["granted"]))
         granted = _rotate_refresh_token(claims)
         if granted:
+            # Stored for 24 hours, so the keys must stay the same over releases.
             done = {"spent": claims.token_id, "granted": granted._asdict()}
             keyed.keep(claims.user_id, done)
     if granted is None:
