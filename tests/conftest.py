@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext, suppress
 
 import psycopg2
 import pytest
 from flask import Flask
+from psycopg2.errors import InsufficientPrivilege
 from psycopg2.sql import SQL, Identifier
 from sqlalchemy import make_url, text
 
@@ -45,13 +47,20 @@ def new_database(server_url, worker_id):
     def command(template: str, name: str) -> None:
         connection = psycopg2.connect(dsn)
         connection.autocommit = True
-        with connection.cursor() as cursor:
+        with closing(connection), connection.cursor() as cursor:
             cursor.execute(SQL(template).format(Identifier(name)))
-        connection.close()
+
+    def drop(name: str) -> None:
+        for _ in range(20):
+            # A role that is no superuser may not end a worker of the autovacuum, which ends soon.
+            with suppress(InsufficientPrivilege):
+                return command("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+            time.sleep(0.5)
+        raise AssertionError(f"{name} cannot be dropped")
 
     def make(purpose: str) -> str:
         name = f"taskapi_test_{worker_id}_{purpose}"
-        command("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+        drop(name)
         command("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'", name)
         made.append(name)
         return url.set(drivername="postgresql+psycopg2", database=name).render_as_string(
@@ -60,7 +69,7 @@ def new_database(server_url, worker_id):
 
     yield make
     for name in made:
-        command("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+        drop(name)
 
 
 @pytest.fixture(scope="session")

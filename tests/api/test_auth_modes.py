@@ -62,7 +62,7 @@ def test_another_mode_is_refused_while_one_serves(claim, lease, first, second):
     with pytest.raises(PermissionError) as refusal:
         claim(second)
 
-    assert f"AUTH_MODE={first} serves this database" in str(refusal.value)
+    assert f"AUTH_MODE={first} currently serves this database" in str(refusal.value)
     assert "Stop every instance" in str(refusal.value)
     assert lease.holder() == first
 
@@ -248,7 +248,7 @@ def test_a_service_whose_place_another_mode_has_taken_refuses_until_that_has_end
 
         service.wait_until("/health", 503)
         assert ada.call("GET", "/tasks").json()["code"] == "database_not_ready"
-        assert "AUTH_MODE=path serves" in events(service, "database_not_fit")[0]["reason"]
+        assert "AUTH_MODE=path currently serves" in events(service, "database_not_fit")[0]["reason"]
 
         other.cursor().execute(take, (timedelta(minutes=1),))
         service.wait_until("/health", 200)
@@ -272,7 +272,7 @@ def test_a_service_that_starts_without_its_database_claims_it_later(tmp_path, ne
             run = run_cli(PORT=str(free_port()), AUTH_MODE="path", **settings)
 
     assert run.returncode == 1
-    assert "AUTH_MODE=local serves this database" in run.stderr
+    assert "AUTH_MODE=local currently serves this database" in run.stderr
 
 
 def events(service, name):

@@ -78,12 +78,12 @@ def walls(mode, request, monkeypatch):
     rewritten = {}
     send = sending._send
 
-    def forget_the_owner(cursor, statement, parameters=None, who_asks=("", {})):
-        if "SET LOCAL ROLE taskapi_user" in who_asks[0]:
+    def forget_the_owner(cursor, statement, parameters=None, preamble=sending._NO_PREAMBLE):
+        if "SET LOCAL ROLE taskapi_user" in preamble.sql:
             if statement not in rewritten:
                 rewritten[statement] = without_owner(statement)
             statement = rewritten[statement]
-        return send(cursor, statement, parameters, who_asks)
+        return send(cursor, statement, parameters, preamble)
 
     monkeypatch.setattr(sending, "_send", forget_the_owner)
     # Plans are kept for whoever uses the connection next: each from its first use on.

@@ -144,7 +144,8 @@ def test_connections_that_died_are_replaced_without_a_failed_request(app, alice,
     for _ in range(3):
         killed = sql(
             "SELECT count(pg_terminate_backend(pid, 2000)) AS count FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            " WHERE datname = current_database() AND usename = current_user"
+            " AND pid <> pg_backend_pid()"
         )
         assert alice.get("/tasks").status_code == 200
         assert alice.post("/tasks", {"title": "a"}).status_code == 201

@@ -361,7 +361,7 @@ def test_it_explains_itself(app, arguments):
     assert shown.exit_code == 0
     words = " ".join(shown.stdout.split())
     assert "purge" in words
-    assert "Delete for good what has been in the trash for TRASH_DAYS." in words
+    assert "Delete tasks permanently after TRASH_DAYS in the trash." in words
 
 
 def test_it_says_what_else_goes_and_that_it_may_be_stopped(app):
