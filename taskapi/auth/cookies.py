@@ -7,12 +7,15 @@ origin (OWASP CSRF Prevention Cheat Sheet, "Verifying Origin With Standard Heade
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from flask import Flask, Response, current_app, jsonify, request
 
 from taskapi.auth.exceptions import OriginNotAllowed
+from taskapi.extension import Extension
 from taskapi.settings import Settings
+
+_ORIGINS: Final[Extension[frozenset[str]]] = Extension("cookies")
 
 
 def init_app(app: Flask, settings: Settings) -> None:
@@ -25,7 +28,7 @@ def init_app(app: Flask, settings: Settings) -> None:
         JWT_COOKIE_SAMESITE=settings.cookie_samesite.capitalize(),
         JWT_COOKIE_CSRF_PROTECT=False,  # Pages of CORS origins cannot read a double-submit cookie.
     )
-    app.extensions["taskapi.cookies"] = frozenset(settings.cors_origins)
+    _ORIGINS.set(app, frozenset(settings.cors_origins))
 
 
 def find_refresh_token() -> str | None:
@@ -69,6 +72,4 @@ def _is_origin_allowed() -> bool:
     # Browsers set this header themselves; scripts cannot (Fetch Metadata).
     if request.headers.get("Sec-Fetch-Site") == "same-origin":
         return True
-    return origin in current_app.extensions["taskapi.cookies"] or (
-        origin == request.host_url.rstrip("/")
-    )
+    return origin in _ORIGINS.get() or origin == request.host_url.rstrip("/")

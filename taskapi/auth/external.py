@@ -6,20 +6,23 @@ import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import jwt
-from flask import Flask, current_app
+from flask import Flask
 from jwt import PyJWK
 
 from taskapi.auth.exceptions import TokenInvalid
 from taskapi.auth.keys import KeySet
 from taskapi.auth.verification import MAX_CACHED_TOKENS, Rule, translate_jwt_errors
 from taskapi.db.base import USER_ID_LENGTH
+from taskapi.extension import Extension
 from taskapi.settings import Settings
 
 _MAX_TOKEN_CHARACTERS = 8000  # Just below gunicorn's header limit.
 _MAX_LIFETIME_SECONDS = 366 * 86400
+
+_VERIFIER: Final[Extension[Verifier]] = Extension("external")
 
 
 class Claims(NamedTuple):
@@ -34,12 +37,12 @@ class Claims(NamedTuple):
 
 def init_app(app: Flask, settings: Settings) -> None:
     """Configure the verifier for the issuer of the settings."""
-    app.extensions["taskapi.external"] = Verifier(settings)
+    _VERIFIER.set(app, Verifier(settings))
 
 
 def prefetch_keys(app: Flask) -> None:
     """Prefetch the issuer's keys, so that a worker's first requests need not wait."""
-    if verifier := app.extensions.get("taskapi.external"):
+    if verifier := _VERIFIER.find(app):
         verifier.prefetch_keys()
 
 
@@ -49,8 +52,7 @@ def verify_token(token: str, _kind: str) -> Claims:
     Raises `TokenExpired`, `IssuerUnavailable` if its key is not cached and the issuer does not
     respond, or `TokenInvalid` for any other fault.
     """
-    verifier: Verifier = current_app.extensions["taskapi.external"]
-    return verifier.verify(token)
+    return _VERIFIER.get().verify(token)
 
 
 class Verifier:

@@ -8,16 +8,18 @@ import threading
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from argon2 import extract_parameters
 from argon2.exceptions import InvalidHashError
-from flask import Flask, current_app
+from flask import Flask
 from pwdlib import PasswordHash
 from pwdlib.exceptions import UnknownHashError
 from pwdlib.hashers.argon2 import Argon2Hasher
 from pwdlib.hashers.bcrypt import BcryptHasher
 
 from taskapi.exceptions import Busy
+from taskapi.extension import Extension
 from taskapi.settings import Settings
 
 MIN_LENGTH = 8
@@ -48,6 +50,9 @@ _MIN_ZXCVBN_SCORE = 2  # Of 0 to 4: at least a million guesses.
 _ZXCVBN_MAX_CHARACTERS = 16
 _zxcvbn_lock = threading.Lock()
 
+_HASH_SLOTS: Final[Extension[threading.BoundedSemaphore]] = Extension("passwords")
+_HASH_THREADS: Final[Extension[threading.BoundedSemaphore]] = Extension("password_threads")
+
 
 def init_app(app: Flask, settings: Settings) -> None:
     """Limit the number of concurrent password hashes.
@@ -56,10 +61,8 @@ def init_app(app: Flask, settings: Settings) -> None:
     and delay other requests. At most half of the threads hash or wait to hash.
     """
     cores = max(1, (os.cpu_count() or 1) // settings.web_concurrency)
-    app.extensions["taskapi.passwords"] = threading.BoundedSemaphore(cores)
-    app.extensions["taskapi.password_threads"] = threading.BoundedSemaphore(
-        max(cores, settings.threads // 2)
-    )
+    _HASH_SLOTS.set(app, threading.BoundedSemaphore(cores))
+    _HASH_THREADS.set(app, threading.BoundedSemaphore(max(cores, settings.threads // 2)))
 
 
 def normalise(password: str) -> str:
@@ -146,8 +149,7 @@ def is_supported_hash(password_hash: str) -> bool:
 
 @contextmanager
 def _hashing_slot() -> Iterator[None]:
-    slots: threading.BoundedSemaphore = current_app.extensions["taskapi.passwords"]
-    threads: threading.BoundedSemaphore = current_app.extensions["taskapi.password_threads"]
+    slots, threads = _HASH_SLOTS.get(), _HASH_THREADS.get()
     if not threads.acquire(blocking=False):
         raise Busy
     try:

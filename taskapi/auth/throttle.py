@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import math
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import structlog
-from flask import Flask, current_app
+from flask import Flask
 from limits import RateLimitItem, parse
 from sqlalchemy import ColumnElement, case, func, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -21,6 +21,7 @@ from sqlalchemy.dialects.postgresql import insert
 from taskapi.auth.exceptions import TooManyAttempts
 from taskapi.auth.models import LoginAttempts
 from taskapi.db.execute import SYSTEM, execute, transaction
+from taskapi.extension import Extension
 from taskapi.http.rate_limits import network_of
 from taskapi.observability.metrics import logins
 from taskapi.settings import Settings
@@ -41,12 +42,13 @@ MAX_FAILURES_FAILED_ADDRESS = 90
 MAX_FAILURES_NEW_ADDRESS = 95
 """The limit for client addresses that the owner has not logged in from."""
 
-_FAILURES_PER_ADDRESS = "taskapi.login_failures_per_address"
 _NO_WAIT = timedelta(0)
 
 log = structlog.get_logger()
 
 _parse_time = datetime.fromisoformat
+
+_FAILURES_PER_ADDRESS: Final[Extension[RateLimitItem]] = Extension("failures_per_address")
 
 
 class Counter(NamedTuple):
@@ -67,7 +69,7 @@ class Subjects(NamedTuple):
 
 def init_app(app: Flask, settings: Settings) -> None:
     """Read the limit of failures from one client address over all accounts."""
-    app.extensions[_FAILURES_PER_ADDRESS] = parse(settings.login_failures_per_address)
+    _FAILURES_PER_ADDRESS.set(app, parse(settings.login_failures_per_address))
 
 
 def record_attempt(email: str, address: str, *, is_known: bool) -> datetime:
@@ -78,7 +80,7 @@ def record_attempt(email: str, address: str, *, is_known: bool) -> datetime:
     without counting the attempt.
     """
     subjects = _digest_subjects(email, address)
-    limit: RateLimitItem = current_app.extensions[_FAILURES_PER_ADDRESS]
+    limit = _FAILURES_PER_ADDRESS.get()
     window = timedelta(seconds=limit.get_expiry())
     with transaction(acting_as=SYSTEM):
         now, counters = _lock_counters(subjects)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import jwt
@@ -17,11 +17,17 @@ from uuid_utils import uuid7
 
 from taskapi.auth.exceptions import TokenInvalid
 from taskapi.auth.verification import MAX_CACHED_TOKENS, Rule, translate_jwt_errors
+from taskapi.extension import Extension
 from taskapi.settings import Settings
 
 _ALGORITHM = "HS256"
-_RULE = "taskapi.token_rule"
 _MAX_TOKEN_CHARACTERS = 4096
+
+_RULE: Final[Extension[Rule]] = Extension("token_rule")
+_SIGNING_KEYS: Final[Extension[dict[str, str]]] = Extension("signing_keys")
+"""By key id; the first one signs."""
+
+_DECODE: Final[Extension[Callable[[str, str], Claims]]] = Extension("tokens")
 
 
 class Claims(NamedTuple):
@@ -46,18 +52,17 @@ def init_app(app: Flask, settings: Settings) -> None:
         JWT_ENCODE_AUDIENCE=settings.jwt_audience,
     )
     JWTManager(app)
-    app.extensions[_RULE] = Rule(
+    rule = Rule(
         settings.jwt_issuer,
         settings.jwt_audience,
         settings.jwt_clock_skew,
         settings.jwt_expiry_leeway,
     )
-    app.extensions["taskapi.signing_keys"] = {
-        _derive_key_id(key): key for key in settings.jwt_secret_keys
-    }
+    _RULE.set(app, rule)
+    _SIGNING_KEYS.set(app, {_derive_key_id(key): key for key in settings.jwt_secret_keys})
     # Each signature is verified once and cached; afterwards only the expiry is checked. The
     # database checks the session with every statement.
-    app.extensions["taskapi.tokens"] = lru_cache(maxsize=MAX_CACHED_TOKENS)(_decode)
+    _DECODE.set(app, lru_cache(maxsize=MAX_CACHED_TOKENS)(_decode))
 
 
 class Grant(NamedTuple):
@@ -107,14 +112,14 @@ def _get_lifetime(kind: str) -> timedelta:
 
 
 def _select_key(token: str) -> str:
-    keys: dict[str, str] = current_app.extensions["taskapi.signing_keys"]
+    keys = _SIGNING_KEYS.get()
     headers = jwt.get_unverified_header(token)
     return keys[headers["kid"]] if "kid" in headers else next(iter(keys.values()))
 
 
 def _make_key_header() -> dict[str, str]:
     """Return the `kid` header that identifies the signing key (RFC 7515, 4.1.4)."""
-    return {"kid": next(iter(current_app.extensions["taskapi.signing_keys"]))}
+    return {"kid": next(iter(_SIGNING_KEYS.get()))}
 
 
 def _derive_key_id(key: str) -> str:
@@ -128,20 +133,14 @@ def verify_token(token: str, kind: str) -> Claims:
     """
     if len(token) > _MAX_TOKEN_CHARACTERS:
         raise TokenInvalid
-    decode: Callable[[str, str], Claims] = current_app.extensions["taskapi.tokens"]
-    claims = decode(token, kind)
-    _get_rule().validate_expiry(claims.expires)
+    claims = _DECODE.get()(token, kind)
+    _RULE.get().validate_expiry(claims.expires)
     return claims
-
-
-def _get_rule() -> Rule:
-    rule: Rule = current_app.extensions[_RULE]
-    return rule
 
 
 def _decode(token: str, kind: str) -> Claims:
     with translate_jwt_errors():
-        payload = _get_rule().decode(
+        payload = _RULE.get().decode(
             token,
             _select_key(token),
             _ALGORITHM,

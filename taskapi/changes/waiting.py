@@ -16,12 +16,13 @@ from select import POLLIN, poll
 from typing import Final
 
 import psycopg2
-from flask import Flask, current_app, request
+from flask import Flask, request
 from sqlalchemy import ARRAY, String, bindparam, func, select
 
 from taskapi.auth.models import User
 from taskapi.db.execute import SYSTEM, execute
 from taskapi.exceptions import Unavailable
+from taskapi.extension import Extension
 from taskapi.observability.metrics import waiters
 from taskapi.settings import Settings
 from taskapi.threads import start_thread
@@ -32,11 +33,13 @@ _COUNTERS = select(User.id, User.change_seq).where(
     User.id == func.any(bindparam("owners", type_=ARRAY(String)))
 )
 
+WAITING_ROOM: Final[Extension[WaitingRoom]] = Extension("waiting")
+
 
 def init_app(app: Flask, settings: Settings) -> None:
     """Provide seats for a share of the threads; the others go on answering."""
     seats = int(settings.threads * settings.changes_wait_share)
-    app.extensions["taskapi.waiting"] = WaitingRoom(app, seats)
+    WAITING_ROOM.set(app, WaitingRoom(app, seats))
 
 
 def wait_for_change(user_id: str, known: int, seconds: float) -> bool:
@@ -44,7 +47,7 @@ def wait_for_change(user_id: str, known: int, seconds: float) -> bool:
 
     Return False at once where no seat is free, or as soon as the client has gone.
     """
-    room: WaitingRoom = current_app.extensions["taskapi.waiting"]
+    room = WAITING_ROOM.get()
     return room.wait(user_id, known, seconds, request.environ.get("gunicorn.socket"))
 
 

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Final
 
 import click
-from flask import Flask, current_app
+from flask import Flask
 
 from taskapi import devdb
 from taskapi.db.connections import describe_error
 from taskapi.exceptions import TaskapiError
+from taskapi.extension import Extension
 from taskapi.settings import Settings
+
+_DATA_DIRECTORY: Final[Extension[Path | None]] = Extension("embedded")
 
 
 def init_app(app: Flask, settings: Settings) -> None:
     """Store the data directory of the embedded PostgreSQL, None for an external one."""
-    app.extensions["taskapi.embedded"] = settings.embedded_postgres_dir
+    _DATA_DIRECTORY.set(app, settings.embedded_postgres_dir)
 
 
 @contextmanager
 def running_database() -> Iterator[None]:
     """Keep the database running. Raises `click.ClickException` if it is unavailable."""
-    directory = current_app.extensions["taskapi.embedded"]
+    directory = _DATA_DIRECTORY.get()
     try:
         running: AbstractContextManager[object] = nullcontext()
         if directory:

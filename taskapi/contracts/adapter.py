@@ -9,12 +9,13 @@ from flask import Flask, Response, request
 from marshmallow import EXCLUDE
 
 from taskapi.contracts.table import Contract, Redeclared
+from taskapi.extension import Extension
 from taskapi.http.endpoint import endpoint_of
 from taskapi.http.views import redeclare
 from taskapi.transfer.routes import IMPORTED_TASK
 
-CONTRACT: Final = "taskapi.contract"
-"""The extension that holds the contract of an application, if it has one."""
+CONTRACT: Final[Extension[Contract]] = Extension("contract")
+"""The contract of an application, if it has one."""
 
 OF_TASKS: Final = ("tasks", "batch", "changes", "trash")
 """Blueprints that answer tasks as the contract has them."""
@@ -24,14 +25,14 @@ _OTHERS: Final = Redeclared()
 
 def adapt(app: Flask, contract: Contract) -> None:
     """Let the views that are registered accept and answer as the contract has it."""
-    app.extensions[CONTRACT] = contract
+    CONTRACT.set(app, contract)
     for rule in app.url_map.iter_rules():
         rule.strict_slashes = False  # As the servers of these contracts take paths.
     for endpoint, view in app.view_functions.items():
         if not endpoint.startswith("tasks_by_user.") and endpoint_of(view).is_documented:
             app.view_functions[endpoint] = _adapted(endpoint, view, contract)
     if contract.imported_task:
-        app.extensions[IMPORTED_TASK] = contract.imported_task
+        IMPORTED_TASK.set(app, contract.imported_task)
     app.after_request(_rename_in_answers(contract))
     contract.init_app(app)
 

@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple, NoReturn, cast
 
 import psycopg2
 import structlog
-from flask import Flask, current_app, g
+from flask import Flask, g
 from sqlalchemy import ClauseElement, Engine, QueuePool, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import InvalidRequestError
@@ -46,6 +46,7 @@ from taskapi.exceptions import (
     DatabaseUnavailable,
     SessionEnded,
 )
+from taskapi.extension import Extension
 from taskapi.observability.metrics import connections_in_use, database_errors, pool_waits
 from taskapi.settings import Settings
 
@@ -76,6 +77,8 @@ _STALE_STATEMENT_SQLSTATES: Final = (_INVALID_STATEMENT_NAME, "0A000")
 _POOL_STUCK_AFTER_SECONDS: Final = 0.5
 
 log = structlog.get_logger()
+
+_GATE: Final[Extension[_ReadinessGate]] = Extension("database")
 
 
 class Actor(NamedTuple):
@@ -134,9 +137,7 @@ def init_app(app: Flask, settings: Settings, migrate_and_verify: Callable[[Engin
     db.init_app(app)
     with app.app_context():
         engine = db.engine
-    app.extensions["taskapi.database"] = _ReadinessGate(
-        engine, migrate_and_verify, settings.pool_timeout
-    )
+    _GATE.set(app, _ReadinessGate(engine, migrate_and_verify, settings.pool_timeout))
     watchdog = Watchdog(settings.statement_timeout + WATCHDOG_GRACE_SECONDS)
     event.listen(engine, "connect", partial(configure_connection, settings, watchdog))
     event.listen(engine, "checkout", raise_if_disconnected)
@@ -151,12 +152,12 @@ def ensure_ready() -> None:
     Raises `DatabaseUnavailable` if the database cannot be reached, `DatabaseNotReady` if it is not
     fit to serve.
     """
-    _gate().ensure_ready()
+    _GATE.get().ensure_ready()
 
 
 def invalidate_readiness() -> None:
     """Migrate and verify the database again before its next use."""
-    _gate().invalidate()
+    _GATE.get().invalidate()
 
 
 def execute(
@@ -263,7 +264,7 @@ def _send(
 
 @contextmanager
 def _cursor() -> Iterator[Any]:
-    gate = _gate()
+    gate = _GATE.get()
     gate.ensure_ready()
     if fail_fast.get() and gate.is_pool_stuck():
         raise Busy
@@ -328,11 +329,6 @@ def _translate_error(error: psycopg2.Error) -> NoReturn:
 def _translate_sqlalchemy_error(context: ExceptionContext) -> None:
     if isinstance(context.original_exception, psycopg2.Error):
         _translate_error(context.original_exception)
-
-
-def _gate() -> _ReadinessGate:
-    gate: _ReadinessGate = current_app.extensions["taskapi.database"]
-    return gate
 
 
 class _ReadinessGate:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 import structlog
 from alembic import command
@@ -19,6 +20,7 @@ from taskapi.db.connections import describe_error
 from taskapi.db.execute import SYSTEM, USER_ROLE
 from taskapi.db.server_checks import find_mismatches
 from taskapi.exceptions import DatabaseNotReady
+from taskapi.extension import Extension
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 
@@ -54,7 +56,7 @@ _OWNERSHIP_HINT = (
 MIGRATION_LOCK = 7_291_004_551
 """Key of the migrations' advisory lock: an arbitrary number, unique within the database."""
 
-_STEPS_EXTENSION = "taskapi.readiness_steps"
+_STEPS: Final[Extension[list[Callable[[Engine], None]]]] = Extension("readiness_steps")
 
 log = structlog.get_logger()
 
@@ -65,7 +67,7 @@ def add_step(app: Flask, step: Callable[[Engine], None]) -> None:
     A step may raise `PermissionError` with an instruction for the operator; `migrate_and_verify`
     then raises `DatabaseNotReady`.
     """
-    app.extensions.setdefault(_STEPS_EXTENSION, []).append(step)
+    _STEPS.set(app, [*(_STEPS.find(app) or []), step])
 
 
 class ServerMismatch(Exception):
@@ -81,7 +83,7 @@ def migrate_and_verify(engine: Engine) -> None:
         _verify_server(engine)
         if current_app.config["MIGRATE_ON_START"] and _is_behind(engine):
             command.upgrade(current_app.extensions["migrate"].migrate.get_config(), "head")
-        for step in current_app.extensions.get(_STEPS_EXTENSION, []):
+        for step in _STEPS.find() or []:
             step(engine)
         _verify_isolation(engine)
     except (PermissionError, ServerMismatch, Error, CommandError) as error:

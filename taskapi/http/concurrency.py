@@ -16,6 +16,7 @@ from flask import Flask, Response, current_app, g, request
 from werkzeug.wsgi import ClosingIterator
 
 from taskapi.db.execute import Actor
+from taskapi.extension import Extension
 from taskapi.http.endpoint import endpoint_of
 from taskapi.http.exceptions import TooManyConcurrentRequests
 from taskapi.observability import metrics
@@ -30,15 +31,15 @@ _TOO_MANY_SEARCHES: Final = (
     "again after `Retry-After`."
 )
 
+_LIMITS: Final[Extension[_Limits]] = Extension("concurrency")
+
 
 def init_app(app: Flask, settings: Settings) -> None:
     """Count the requests of each user that are being answered, unless all threads are for all."""
     if settings.user_threads_share >= 1:
         return
     most = max(1, int(settings.threads * settings.user_threads_share))
-    app.extensions["taskapi.concurrency"] = _Limits(
-        ConcurrentRequests(most), ConcurrentRequests(max(1, most // 3))
-    )
+    _LIMITS.set(app, _Limits(ConcurrentRequests(most), ConcurrentRequests(max(1, most // 3))))
     app.before_request(_enter)
     app.after_request(_leave_unless_streamed)
     app.wsgi_app = _leaving_after_streams(app.wsgi_app)  # type: ignore[assignment, method-assign]
@@ -82,7 +83,7 @@ def _enter() -> None:
     actor: Actor | None = g.get("actor")
     if actor is None:
         return
-    limits: _Limits = current_app.extensions["taskapi.concurrency"]
+    limits = _LIMITS.get()
     entered = request.environ.setdefault(_ENTERED, [])
     _take(limits.requests, actor.user_id, entered, None)
     search = endpoint_of(current_app.view_functions.get(request.endpoint or "")).search_parameter

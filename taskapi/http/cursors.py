@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import hashlib
 from base64 import urlsafe_b64encode
-from typing import Any
+from typing import Any, Final
 
 import orjson
-from flask import Flask, current_app
+from flask import Flask
 from itsdangerous import BadData, URLSafeSerializer
 
 from taskapi.exceptions import FieldError, ValidationFailed
+from taskapi.extension import Extension
 from taskapi.settings import Settings
+
+_SERIALIZER: Final[Extension[URLSafeSerializer]] = Extension("cursors")
 
 
 def init_app(app: Flask, settings: Settings) -> None:
     """Sign with the key that signs the tokens; the salt keeps the two apart."""
-    app.extensions["taskapi.cursors"] = URLSafeSerializer(
+    serializer = URLSafeSerializer(
         list(reversed(settings.jwt_secret_keys)),  # The last one signs.
         salt="taskapi.cursors",
         signer_kwargs={"digest_method": hashlib.sha256, "key_derivation": "hmac"},
     )
+    _SERIALIZER.set(app, serializer)
 
 
 def write(place: list[Any], *scope: Any) -> str:
     """Make the cursor of a place; `scope` says whose and which list it belongs to."""
-    return str(_serializer().dumps([_digest(scope), *place]))
+    return str(_SERIALIZER.get().dumps([_digest(scope), *place]))
 
 
 def read(cursor: str, parameter: str, *scope: Any) -> list[Any]:
@@ -34,7 +38,7 @@ def read(cursor: str, parameter: str, *scope: Any) -> list[Any]:
     Raises `ValidationFailed` where it is not one of ours, or one of another list.
     """
     try:
-        digest, *place = _serializer().loads(cursor)
+        digest, *place = _SERIALIZER.get().loads(cursor)
     except BadData:
         detail = "This is not a cursor that this list gave out; start without one."
         raise ValidationFailed([FieldError(f"/query/{parameter}", "invalid", detail)]) from None
@@ -50,8 +54,3 @@ def read(cursor: str, parameter: str, *scope: Any) -> list[Any]:
 def _digest(scope: tuple[Any, ...]) -> str:
     digest = hashlib.sha256(orjson.dumps(scope, option=orjson.OPT_SORT_KEYS)).digest()
     return urlsafe_b64encode(digest[:6]).decode()
-
-
-def _serializer() -> URLSafeSerializer:
-    serializer: URLSafeSerializer = current_app.extensions["taskapi.cursors"]
-    return serializer

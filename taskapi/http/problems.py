@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 import orjson
 import structlog
@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from taskapi import exceptions
 from taskapi.exceptions import TaskapiError
+from taskapi.extension import Extension
 from taskapi.settings import BODY_LIMIT
 
 _STATUSES: dict[type[TaskapiError], int] = {
@@ -31,6 +32,8 @@ _STATUSES: dict[type[TaskapiError], int] = {
     exceptions.TooManyRequests: 429,
     exceptions.Unavailable: 503,
 }
+
+_FORMAT: Final[Extension[ErrorFormat]] = Extension("error_format")
 
 
 def describe_limit(limit: int) -> str:
@@ -70,7 +73,6 @@ _TITLES = {
 """What RFC 9110 calls them; in Python that depends on the version."""
 
 _PROBLEM_JSON = "application/problem+json"
-_FORMAT = "taskapi.error_format"
 
 log = structlog.get_logger()
 
@@ -109,12 +111,13 @@ def init_app(app: Flask) -> None:
 
 def set_format(app: Flask, error_format: ErrorFormat) -> None:
     """Write the failures of an application in this format."""
-    app.extensions[_FORMAT] = error_format
+    _FORMAT.set(app, error_format)
 
 
 def format_of(app: Flask) -> ErrorFormat:
     """Return the format in which an application writes its failures."""
-    error_format: ErrorFormat = app.extensions[_FORMAT]
+    error_format = _FORMAT.find(app)
+    assert error_format
     return error_format
 
 

@@ -21,6 +21,7 @@ from limits.storage import storage_from_string
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from taskapi.db.execute import Actor
+from taskapi.extension import Extension
 from taskapi.http.endpoint import endpoint_of
 from taskapi.http.exceptions import RateLimited
 from taskapi.http.sliding_windows import SlidingWindowStorage
@@ -35,6 +36,8 @@ UNLIMITED: Final = ("/health", "/health/live", "/metrics")
 
 log = structlog.get_logger()
 
+_LIMITER: Final[Extension[Limiter]] = Extension("rate_limits")
+
 
 class _Account(NamedTuple):
     """What a request counts as, and whose it is."""
@@ -47,7 +50,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     """Count every request, but for health checks and preflights."""
     if not settings.rate_limit_enabled:
         return
-    app.extensions["taskapi.rate_limits"] = Limiter(settings)
+    _LIMITER.set(app, Limiter(settings))
     app.before_request(_admit)
     app.after_request(_give_back_and_tell)
 
@@ -184,5 +187,4 @@ def _give_back_and_tell(response: Response) -> Response:
 
 
 def _limiter() -> Limiter:
-    limiter: Limiter = current_app.extensions["taskapi.rate_limits"]
-    return limiter
+    return _LIMITER.get()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import flask_swagger_ui
 from flask import Flask, Response, current_app, request, send_from_directory
 from marshmallow import INCLUDE, Schema, fields
 
+from taskapi.extension import Extension
 from taskapi.http.app import Section
 from taskapi.http.views import endpoint
 from taskapi.openapi.document import OPENAPI_VERSION, build_document
@@ -27,6 +28,8 @@ _MAX_AGE = 3600  # seconds
 _SWAGGER_UI = Path(flask_swagger_ui.__file__).parent / "dist"
 
 blueprint = Section("docs", __name__, "This document.")
+
+_DOCUMENT: Final[Extension[dict[str, Any]]] = Extension("openapi")
 
 
 def init_app(app: Flask, _settings: Settings) -> None:
@@ -54,10 +57,10 @@ class Document(Schema):
 @endpoint(access="public", returns=Document(), needs_database=False)
 def get_document() -> Any:
     """Answer the document; it changes only with the release."""
-    documents = current_app.extensions
-    if "taskapi.openapi" not in documents:
-        documents["taskapi.openapi"] = build_document(current_app)
-    document: dict[str, Any] = documents["taskapi.openapi"]
+    document = _DOCUMENT.find()
+    if document is None:
+        document = build_document(current_app)
+        _DOCUMENT.set(current_app, document)
     if prefix := request.script_root:
         return document | {"servers": [{"url": prefix}]}
     return document

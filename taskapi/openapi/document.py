@@ -78,7 +78,7 @@ def build_document(app: Flask) -> dict[str, Any]:
     for schema in document["components"]["schemas"].values():
         for described in schema["properties"].values():
             _modernise(described)
-    if contract := app.extensions.get(CONTRACT):
+    if contract := CONTRACT.find(app):
         rename_members(document, contract.members)
     share_responses(document)
     _drop_unused(document)

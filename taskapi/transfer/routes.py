@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from itertools import chain
-from typing import Any
+from typing import Any, Final
 
 from flask import (
     Response,
-    current_app,
     g,
     stream_with_context,
 )
 
+from taskapi.extension import Extension
 from taskapi.http.app import Section, json_response
 from taskapi.http.examples import example_of
 from taskapi.http.views import endpoint
@@ -23,8 +23,8 @@ from taskapi.transfer.service import export_tasks, import_tasks
 
 blueprint = Section("transfer", __name__, "All your tasks as a file.", "/tasks")
 
-IMPORTED_TASK = "taskapi.imported_task"
-"""The extension that holds the schema of a task in a file, where a contract has its own."""
+IMPORTED_TASK: Final[Extension[ImportedTask]] = Extension("imported_task")
+"""The schema of a task in a file, where a contract has its own."""
 
 _IMPORTED_TASK = ImportedTask()
 _EXAMPLE_CSV = "id,title,description,completed\r\n" + EXAMPLE_ID + ",Buy milk,Oat,false\r\n"
@@ -84,7 +84,7 @@ def import_file(query: dict[str, Any], body: bytes, media: str) -> Any:
     each time, unless you `deduplicate`. A task that cannot be taken is reported and stops nothing.
     Where the new ones exceed your quota, none is added.
     """
-    schema = current_app.extensions.get(IMPORTED_TASK, _IMPORTED_TASK)
+    schema = IMPORTED_TASK.find() or _IMPORTED_TASK
     rows = import_tasks(
         g.actor,
         _READERS[media](body),
