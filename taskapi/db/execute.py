@@ -12,19 +12,17 @@ to answer.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, Final, NamedTuple, NoReturn, cast
+from typing import Any, Final, NamedTuple
 
 import psycopg2
 import structlog
 from flask import Flask, g
-from sqlalchemy import ClauseElement, Engine, QueuePool, event
-from sqlalchemy.engine import ExceptionContext
+from sqlalchemy import ClauseElement, Engine, event
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -35,50 +33,37 @@ from taskapi.db.connections import (
     Watchdog,
     configure_connection,
     connect_args,
-    describe_error,
     invalidate_unless_idle,
     raise_if_disconnected,
+)
+from taskapi.db.gate import ReadinessGate
+from taskapi.db.outages import (
+    INVALID_STATEMENT_NAME,
+    STALE_STATEMENT_SQLSTATES,
+    is_lost,
+    translate_error,
+    translate_sqlalchemy_error,
 )
 from taskapi.db.prepared import Statement, compile_cached
 from taskapi.exceptions import (
     Busy,
-    DatabaseNotReady,
     DatabaseUnavailable,
-    SessionEnded,
 )
 from taskapi.extension import Extension
-from taskapi.observability.metrics import connections_in_use, database_errors, pool_waits
+from taskapi.observability.metrics import connections_in_use, pool_waits
 from taskapi.settings import Settings
 
 USER_ROLE: Final = "taskapi_user"
 """The database role of statements for users; it owns no table and row-level security binds it."""
-
-SESSION_ENDED_SQLSTATE: Final = "TA401"
-"""The SQLSTATE that the database function `taskapi_check_session` raises."""
 
 _CHECK_SESSION: Final = "SELECT taskapi_check_session(%(acting_session_id)s, %(acting_user_id)s); "
 _ACT_AS_USER: Final = (
     f"SET LOCAL ROLE {USER_ROLE}; SET LOCAL taskapi.user_id = %(acting_user_id)s; "
 )
 
-# SQLSTATEs and classes of SQLSTATEs about the server and not the statement: connection,
-# resources, shutdown, system; read-only standby, lock timeout, statement timeout, conflicts.
-_UNAVAILABLE_SQLSTATES: Final = (
-    *("08", "53", "57P", "58"),
-    *("25006", "55P03", "57014", "40001", "40P01"),
-)
-
-_INVALID_STATEMENT_NAME: Final = "26000"
-
-# A prepared statement is lost, or a migration has changed its result type (0A000). A new
-# connection fixes both.
-_STALE_STATEMENT_SQLSTATES: Final = (_INVALID_STATEMENT_NAME, "0A000")
-
-_POOL_STUCK_AFTER_SECONDS: Final = 0.5
-
 log = structlog.get_logger()
 
-_GATE: Final[Extension[_ReadinessGate]] = Extension("database")
+_GATE: Final[Extension[ReadinessGate]] = Extension("database")
 
 
 class Actor(NamedTuple):
@@ -137,13 +122,13 @@ def init_app(app: Flask, settings: Settings, migrate_and_verify: Callable[[Engin
     db.init_app(app)
     with app.app_context():
         engine = db.engine
-    _GATE.set(app, _ReadinessGate(engine, migrate_and_verify, settings.pool_timeout))
+    _GATE.set(app, ReadinessGate(engine, migrate_and_verify, settings.pool_timeout))
     watchdog = Watchdog(settings.statement_timeout + WATCHDOG_GRACE_SECONDS)
     event.listen(engine, "connect", partial(configure_connection, settings, watchdog))
     event.listen(engine, "checkout", raise_if_disconnected)
     event.listen(engine, "checkin", invalidate_unless_idle)
     event.listen(engine, "before_cursor_execute", _require_system_actor)
-    event.listen(engine, "handle_error", _translate_sqlalchemy_error)
+    event.listen(engine, "handle_error", translate_sqlalchemy_error)
 
 
 def ensure_ready() -> None:
@@ -277,98 +262,23 @@ def _cursor() -> Iterator[Any]:
         # The pool gave up: new connections were closed as soon as they were opened.
         raise DatabaseUnavailable from error
     except psycopg2.Error as error:
-        _translate_error(error)
+        translate_error(error)
     acquired = time.perf_counter()
     pool_waits.observe(acquired - requested)
     connections_in_use.inc()
     try:
         yield connection.cursor(cursor_factory=Cursor)
     except psycopg2.Error as error:
-        if connection.closed or _is_lost(error) or error.pgcode in _STALE_STATEMENT_SQLSTATES:
+        if connection.closed or is_lost(error) or error.pgcode in STALE_STATEMENT_SQLSTATES:
             connection.invalidate(error)
-        if error.pgcode == _INVALID_STATEMENT_NAME:
+        if error.pgcode == INVALID_STATEMENT_NAME:
             gate.invalidate()
-        _translate_error(error)
+        translate_error(error)
     finally:
         connection.close()
         gate.last_returned = time.monotonic()
         connections_in_use.dec()
         g.database_seconds = g.get("database_seconds", 0.0) + time.perf_counter() - acquired
-
-
-def _is_lost(error: psycopg2.Error) -> bool:
-    """Return whether the connection is lost; such errors have no SQLSTATE.
-
-    For a server that is killed between the results of one message, psycopg2 raises a plain
-    `DatabaseError` and no `OperationalError`.
-    """
-    kinds = (psycopg2.OperationalError, psycopg2.InterfaceError)
-    is_plain = type(error) is psycopg2.DatabaseError
-    return error.pgcode is None and (is_plain or isinstance(error, kinds))
-
-
-def _translate_error(error: psycopg2.Error) -> NoReturn:
-    """Count a database error and raise its domain exception, or the error itself."""
-    database_errors.labels(error.pgcode or "none").inc()
-    if error.pgcode == SESSION_ENDED_SQLSTATE:
-        raise SessionEnded from None
-    is_lost = _is_lost(error)
-    if is_lost or (error.pgcode or "").startswith(
-        (*_UNAVAILABLE_SQLSTATES, *_STALE_STATEMENT_SQLSTATES)
-    ):
-        # Other errors may quote values of the statement.
-        log.warning(
-            "database_unavailable",
-            sqlstate=error.pgcode,
-            reason=describe_error(error) if is_lost else type(error).__name__,
-        )
-        raise DatabaseUnavailable from error
-    raise error
-
-
-def _translate_sqlalchemy_error(context: ExceptionContext) -> None:
-    if isinstance(context.original_exception, psycopg2.Error):
-        _translate_error(context.original_exception)
-
-
-class _ReadinessGate:
-    """Admits statements once the database is migrated and verified; each use retries until then."""
-
-    def __init__(
-        self,
-        engine: Engine,
-        migrate_and_verify: Callable[[Engine], None],
-        timeout_seconds: float,
-    ) -> None:
-        self.engine = engine
-        self._migrate_and_verify = migrate_and_verify
-        self._timeout_seconds = timeout_seconds
-        self._lock = threading.Lock()
-        self._is_ready = False
-        self.last_returned = time.monotonic()
-
-    def ensure_ready(self) -> None:
-        """Migrate and verify the database once; other threads wait up to the timeout."""
-        if self._is_ready:
-            return
-        if not self._lock.acquire(timeout=self._timeout_seconds):
-            raise DatabaseNotReady
-        try:
-            if not self._is_ready:
-                self._migrate_and_verify(self.engine)
-                self._is_ready = True
-        finally:
-            self._lock.release()
-
-    def invalidate(self) -> None:
-        """Admit no statement until the database has been verified again."""
-        self._is_ready = False
-
-    def is_pool_stuck(self) -> bool:
-        """Return whether the pool is exhausted and no connection has been returned recently."""
-        pool = cast("QueuePool", self.engine.pool)
-        is_exhausted = pool.checkedout() >= pool.size()
-        return is_exhausted and time.monotonic() - self.last_returned > _POOL_STUCK_AFTER_SECONDS
 
 
 def _require_system_actor(
