@@ -38,20 +38,20 @@ MUTATIONS = (
     Mutation(
         "kept in the trash",
         f"{TASKS}/sql.py",
-        'KEPT = ("user_id", "id", *COLUMN_FIELDS',
-        f'KEPT = ("user_id", "id", *{without("COLUMN_FIELDS")}',
+        'TRASHED_NAMES = ("user_id", "id", *COLUMN_FIELDS',
+        f'TRASHED_NAMES = ("user_id", "id", *{without("COLUMN_FIELDS")}',
     ),
     Mutation(
         "answered",
         f"{TASKS}/sql.py",
-        "getattr(kind, name) for name in FIELDS)",
-        f"getattr(kind, name) for name in {without('FIELDS')})",
+        "getattr(table, name) for name in FIELDS)",
+        f"getattr(table, name) for name in {without('FIELDS')})",
     ),
     Mutation(
         "created",
         f"{TASKS}/sql.py",
-        '_new(name) for name in ("id", *STORED, *WORDS)',
-        f'_new(name) for name in ("id", *{without("STORED")}, *WORDS)',
+        '_bind_new(name) for name in ("id", *STORED, *WORDS)',
+        f'_bind_new(name) for name in ("id", *{without("STORED")}, *WORDS)',
     ),
     Mutation(
         "in the records of batches and imports",
@@ -74,8 +74,8 @@ MUTATIONS = (
     Mutation(
         "accepted",
         f"{TASKS}/schemas.py",
-        "_inputs(WRITABLE)",
-        f"_inputs({without('WRITABLE')})",
+        "_make_inputs(WRITABLE)",
+        f"_make_inputs({without('WRITABLE')})",
     ),
     Mutation(
         "sorted by",
@@ -87,13 +87,13 @@ MUTATIONS = (
         "filtered by",
         f"{TASKS}/list_statements.py",
         "if field.ranges:",
-        "if field.ranges == 'Made':",
+        "if field.ranges == 'Created':",
     ),
     Mutation(
         "a query parameter",
         f"{TASKS}/schemas.py",
         "if field.ranges:",
-        "if field.ranges == 'Made':",
+        "if field.ranges == 'Created':",
     ),
     Mutation(
         "exported to CSV",
@@ -116,8 +116,8 @@ MUTATIONS = (
     Mutation(
         "default",
         f"{TASKS}/service.py",
-        "stored({**DEFAULTS, **fields})",
-        "stored({**{**DEFAULTS, 'order': 1}, **fields})",
+        "add_words({**DEFAULTS, **fields})",
+        "add_words({**{**DEFAULTS, 'order': 1}, **fields})",
     ),
 )
 

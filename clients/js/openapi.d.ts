@@ -46,7 +46,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Get one task. */
+        /** Get a task. */
         get: operations["tasks_by_user_get_task"];
         /**
          * Replace title and description; an absent description becomes null.
@@ -54,7 +54,7 @@ export interface paths {
          */
         put: operations["tasks_by_user_replace_text"];
         post?: never;
-        /** Move a task to the trash, or with `permanent=true` delete it for good. */
+        /** Move a task to the trash, or delete it permanently with `permanent=true`. */
         delete: operations["tasks_by_user_delete_task"];
         options?: never;
         head?: never;
@@ -76,7 +76,7 @@ export interface paths {
         head?: never;
         /**
          * Complete or reopen a task.
-         * @description Without a body it flips; `{"completed": true}` sets it and is safe to send again.
+         * @description Without a body, the request toggles `completed`; `{"completed": true}` sets it idempotently.
          */
         patch: operations["tasks_by_user_complete_task"];
         trace?: never;
@@ -318,8 +318,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List your tasks: filtered, sorted, all of them or page by page.
-         * @description Without `limit` and `cursor` all tasks that match are answered. With `limit` the answer is a page: `next_cursor` fetches the page that follows, with the same filters and sort; it is null on the last one, and `Link` has the URL. A task that exists from the first page to the last, and is not changed meanwhile, is on exactly one of them.
+         * List your tasks, with filters, sort order and pages.
+         * @description Without `limit` and `cursor`, the response has all matching tasks. With `limit`, it is a page: send `next_cursor` as `cursor`, with the same filters and sort order, to get the next page. `Link` has its URL. On the last page, `next_cursor` is null. A task that exists during the whole pagination and is not changed appears on exactly one page.
          */
         get: operations["tasks_get_tasks"];
         put?: never;
@@ -338,19 +338,22 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Get one task. */
+        /** Get a task. */
         get: operations["tasks_get_task"];
         /**
-         * Replace the fields that are sent, or create a task under an id of your own.
-         * @description Absent keeps, null clears. With `If-None-Match: *` the task is created, if there is none with this id; then `title` is required.
+         * Update the fields that are sent, or create a task with a client-generated id.
+         * @description An absent field keeps its value, null clears it. With `If-None-Match: *`, the request creates the task and fails if the id exists; `title` is then required.
          */
         put: operations["tasks_replace_task"];
         post?: never;
-        /** Move a task to the trash, or with `permanent=true` delete it for good. */
+        /** Move a task to the trash, or delete it permanently with `permanent=true`. */
         delete: operations["tasks_delete_task"];
         options?: never;
         head?: never;
-        /** Change some fields (JSON merge patch, RFC 7396): absent keeps, null clears. */
+        /**
+         * Update some fields of a task (JSON Merge Patch, RFC 7396).
+         * @description An absent field keeps its value, null clears it.
+         */
         patch: operations["tasks_patch_task"];
         trace?: never;
     };
@@ -369,7 +372,7 @@ export interface paths {
         head?: never;
         /**
          * Complete or reopen a task.
-         * @description Without a body it flips; `{"completed": true}` sets it and is safe to send again.
+         * @description Without a body, the request toggles `completed`; `{"completed": true}` sets it idempotently.
          */
         patch: operations["tasks_complete_task"];
         trace?: never;
@@ -383,7 +386,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Put a task before or after another one in the list by `sort=order`. */
+        /** Move a task before or after another one in the manual order (`sort=order`). */
         post: operations["tasks_move_task"];
         delete?: never;
         options?: never;
@@ -559,7 +562,7 @@ export interface components {
              */
             updated_at: string;
             /**
-             * @description The number of the last change, among all changes of the owner.
+             * @description The owner's change counter at the last change of the task.
              * @example 42
              */
             version: number;
@@ -847,12 +850,12 @@ export interface components {
              */
             next_cursor: string | null;
             /**
-             * @description How many this answer has.
+             * @description Number of tasks in this response.
              * @example 1
              */
             count: number;
             /**
-             * @description How many there are on all pages: with `include=total`, and where this answer has all of them.
+             * @description Number of tasks on all pages: with `include=total`, or if this response has all of them.
              * @example 1
              */
             total?: number;
@@ -891,7 +894,7 @@ export interface components {
         } & (unknown | unknown);
         MovedTask: {
             task: components["schemas"]["Task"];
-            /** @description The others whose `order` had to change to make room. */
+            /** @description Other tasks with a changed `order`, to make room. */
             renumbered: components["schemas"]["Task"][];
         };
         Batch: {
@@ -1082,7 +1085,7 @@ export interface components {
              */
             updated_at: string;
             /**
-             * @description The number of the last change, among all changes of the owner.
+             * @description The owner's change counter at the last change of the task.
              * @example 42
              */
             version: number;
@@ -1100,12 +1103,12 @@ export interface components {
              */
             next_cursor: string | null;
             /**
-             * @description How many this answer has.
+             * @description Number of tasks in this response.
              * @example 1
              */
             count: number;
             /**
-             * @description How many there are on all pages: with `include=total`, and where this answer has all of them.
+             * @description Number of tasks on all pages: with `include=total`, or if this response has all of them.
              * @example 1
              */
             total?: number;
@@ -1527,23 +1530,23 @@ export interface operations {
     tasks_by_user_list_all_tasks: {
         parameters: {
             query?: {
-                /** @description Only completed, or only open ones. */
+                /** @description Only completed tasks, or only open ones. */
                 completed?: boolean;
-                /** @description Words in title and description, or their beginnings; case and accents do not count. */
+                /** @description Words or prefixes of words in title and description, without regard to case and accents. */
                 q?: string;
                 /** @description Completed later than this. */
                 completed_after?: string;
                 /** @description Completed earlier than this. */
                 completed_before?: string;
-                /** @description Made later than this. */
+                /** @description Created later than this. */
                 created_after?: string;
-                /** @description Made earlier than this. */
+                /** @description Created earlier than this. */
                 created_before?: string;
-                /** @description Changed later than this. */
+                /** @description Updated later than this. */
                 updated_after?: string;
-                /** @description Changed earlier than this. */
+                /** @description Updated earlier than this. */
                 updated_before?: string;
-                /** @description `-` for descending. Open ones come last by `completed_at`. */
+                /** @description `-` for descending. By `completed_at`, open tasks come last. */
                 sort?: "title" | "-title" | "completed_at" | "-completed_at" | "order" | "-order" | "created_at" | "-created_at" | "updated_at" | "-updated_at";
             };
             header?: {
@@ -1975,7 +1978,7 @@ export interface operations {
     tasks_by_user_delete_task: {
         parameters: {
             query?: {
-                /** @description Past the trash, for good. */
+                /** @description Delete permanently, without the trash. */
                 permanent?: boolean;
             };
             header?: {
@@ -3399,29 +3402,29 @@ export interface operations {
     tasks_get_tasks: {
         parameters: {
             query?: {
-                /** @description How many on a page; with a cursor alone 50. Without both all are answered. */
+                /** @description Maximum number of items of the page; 50 if only `cursor` is sent. Without both, the response has all items. */
                 limit?: number;
-                /** @description The `next_cursor` of the page before. */
+                /** @description The `next_cursor` of the previous page. */
                 cursor?: string;
-                /** @description Count those of all pages as well. */
+                /** @description Add the total of all pages. */
                 include?: "total";
-                /** @description Only completed, or only open ones. */
+                /** @description Only completed tasks, or only open ones. */
                 completed?: boolean;
-                /** @description Words in title and description, or their beginnings; case and accents do not count. */
+                /** @description Words or prefixes of words in title and description, without regard to case and accents. */
                 q?: string;
                 /** @description Completed later than this. */
                 completed_after?: string;
                 /** @description Completed earlier than this. */
                 completed_before?: string;
-                /** @description Made later than this. */
+                /** @description Created later than this. */
                 created_after?: string;
-                /** @description Made earlier than this. */
+                /** @description Created earlier than this. */
                 created_before?: string;
-                /** @description Changed later than this. */
+                /** @description Updated later than this. */
                 updated_after?: string;
-                /** @description Changed earlier than this. */
+                /** @description Updated earlier than this. */
                 updated_before?: string;
-                /** @description `-` for descending. Open ones come last by `completed_at`. */
+                /** @description `-` for descending. By `completed_at`, open tasks come last. */
                 sort?: "title" | "-title" | "completed_at" | "-completed_at" | "order" | "-order" | "created_at" | "-created_at" | "updated_at" | "-updated_at";
             };
             header?: {
@@ -3836,7 +3839,7 @@ export interface operations {
     tasks_delete_task: {
         parameters: {
             query?: {
-                /** @description Past the trash, for good. */
+                /** @description Delete permanently, without the trash. */
                 permanent?: boolean;
             };
             header?: {
@@ -4756,11 +4759,11 @@ export interface operations {
     trash_list_trash: {
         parameters: {
             query?: {
-                /** @description How many on a page; with a cursor alone 50. Without both all are answered. */
+                /** @description Maximum number of items of the page; 50 if only `cursor` is sent. Without both, the response has all items. */
                 limit?: number;
-                /** @description The `next_cursor` of the page before. */
+                /** @description The `next_cursor` of the previous page. */
                 cursor?: string;
-                /** @description Count those of all pages as well. */
+                /** @description Add the total of all pages. */
                 include?: "total";
             };
             header?: {

@@ -21,7 +21,7 @@ from taskapi.batch.schemas import Operation
 from taskapi.batch.sql import batch
 from taskapi.db.execute import Actor, Row, execute, transaction
 from taskapi.exceptions import SessionEnded, TaskapiError, ValidationFailed
-from taskapi.tasks import moving, quota, service, sql
+from taskapi.tasks import quota, reordering, service, sql
 from taskapi.tasks.exceptions import (
     TaskChanged,
     TaskExists,
@@ -120,7 +120,7 @@ def _run_what_fits(
         return {}, {}
     with transaction(acting_as=actor):
         room = quota.find_room(actor, len(creates))
-        refusal = TaskQuotaExceeded(quota.tasks_per_user(), room)
+        refusal = TaskQuotaExceeded(quota.get_task_quota(), room)
         fits = set(creates[:room])
         rest = {i: one for i, one in wave.items() if one.op != "create" or i in fits}
         return dict.fromkeys(creates[room:], refusal), _send(actor, rest, room) if rest else {}
@@ -131,12 +131,12 @@ def _send(actor: Actor, wave: dict[int, Operation], creates: int) -> dict[str, R
     operations = [_as_row(place, one) for place, one in enumerate(wave.values(), 1)]
     rows = execute(
         batch(
-            perhaps_first=actor.session_id is None,
-            for_good=not current_app.config["TRASH_DAYS"],
+            may_be_first=actor.session_id is None,
+            permanent=not current_app.config["TRASH_DAYS"],
         ),
         {
             "owner": actor.user_id,
-            "quota": quota.tasks_per_user(),
+            "quota": quota.get_task_quota(),
             "count": len(operations),
             "creates": creates,
             "operations": orjson.dumps(operations).decode(),
@@ -176,7 +176,7 @@ def _run_alone(actor: Actor, index: int, operation: Operation) -> Outcome:
             return service.update_task(actor, operation.id, operation.data, operation.versions)
         before = "before" in operation.data
         anchor = operation.data["before" if before else "after"]
-        return moving.move_task(
+        return reordering.move_task(
             actor, operation.id, anchor, before=before, versions=operation.versions
         )[0]
     except ValidationFailed as refusal:
@@ -187,7 +187,7 @@ def _run_alone(actor: Actor, index: int, operation: Operation) -> Outcome:
 
 def _as_row(place: int, operation: Operation) -> dict[str, Any]:
     row = {"place": place, "op": operation.op, "id": operation.id, "versions": operation.versions}
-    data = service.stored(operation.data)
+    data = service.add_words(operation.data)
     sets = {f"sets_{name}": name in data for name in WRITABLE}
     if operation.op == "complete":
         sets["sets_completed"] = True  # To nothing said: the other of what it is.

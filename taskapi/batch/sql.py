@@ -45,7 +45,7 @@ _OPERATION: Final = (
 
 
 @cache
-def batch(*, perhaps_first: bool, for_good: bool) -> ClauseElement:
+def batch(*, may_be_first: bool, permanent: bool) -> ClauseElement:
     """Make the statement that does `operations`, each with its `place` from 1 to `count`.
 
     `creates` of them create tasks; where these exceed the quota it does nothing.
@@ -55,7 +55,7 @@ def batch(*, perhaps_first: bool, for_good: bool) -> ClauseElement:
     """
     count = bindparam("count", type_=BigInteger())
     creates = bindparam("creates", type_=BigInteger())
-    change = sql.changing(by=count, perhaps_first=perhaps_first, adding=creates)
+    change = sql.next_change(by=count, may_be_first=may_be_first, adding=creates)
     said = _OPERATION.c
     number = change.number - count + said.place
     is_wanted = (
@@ -108,15 +108,17 @@ def batch(*, perhaps_first: bool, for_good: bool) -> ClauseElement:
         .cte("changed")
     )
 
-    gone = (
+    deleted = (
         delete(Task)
         .where(*is_wanted, said.op == "delete", change.number.is_not(None))
-        .returning(*sql.LEAVING, number.label("number"))
-        .cte("gone")
+        .returning(*sql.DELETED_COLUMNS, number.label("number"))
+        .cte("deleted")
     )
     nothing = (cast(null(), column.type).label(column.name) for column in sql.COLUMNS[1:])
-    done = union_all(created.select(), changed.select(), select(gone.c.id, *nothing))
-    return done.add_cte(*sql.burying(gone, gone.c.number, change.time, for_good=for_good))
+    done = union_all(created.select(), changed.select(), select(deleted.c.id, *nothing))
+    return done.add_cte(
+        *sql.write_tombstones(deleted, deleted.c.number, change.time, permanent=permanent)
+    )
 
 
 def _set_values(said: Any) -> dict[str, Any]:

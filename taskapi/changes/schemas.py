@@ -6,14 +6,14 @@ from marshmallow import Schema, fields
 
 from taskapi.http.fields import Integer, Text
 from taskapi.http.inputs import Input
-from taskapi.tasks.schemas import CURSOR_LENGTH, EXAMPLE_CURSOR, Task
+from taskapi.tasks.schemas import EXAMPLE_CURSOR, MAX_CURSOR_LENGTH, Task
 
 LONGEST_WAIT = 25  # seconds; proxies give up after 30 or 60
 
 
 class ChangesQuery(Input):
     since = Text(
-        CURSOR_LENGTH,
+        MAX_CURSOR_LENGTH,
         shortest=1,
         metadata={
             "description": "The `next` of the answer before; without it all tasks come.",

@@ -34,7 +34,7 @@ blueprint.delete("/<id:task_id>")(routes.delete_task)
 )
 def list_all_tasks(query: dict[str, Any]) -> Any:
     """List all tasks of the user as one array, newest first unless asked otherwise."""
-    return routes.list_all(routes.parse_list_query(query), array_response)
+    return routes.list_all_response(routes.parse_list_query(query), array_response)
 
 
 @blueprint.post("")
@@ -48,7 +48,7 @@ def list_all_tasks(query: dict[str, Any]) -> Any:
 )
 def create_task_of_user(body: dict[str, Any]) -> Any:
     """Create a task; of its completion another request says."""
-    return routes.created(service.create_task(g.actor, body))
+    return routes.created_response(service.create_task(g.actor, body))
 
 
 @blueprint.put("/<id:task_id>")
@@ -64,4 +64,4 @@ def replace_text(task_id: str, body: dict[str, Any]) -> Any:
 
     With `If-None-Match: *` the task is created, if there is none with this id.
     """
-    return routes.replace(task_id, body)
+    return routes.put_response(task_id, body)

@@ -25,7 +25,7 @@ from taskapi.http.idempotency import Keyed
 from taskapi.http.views import endpoint
 from taskapi.tasks import schemas as tasks
 from taskapi.tasks.exceptions import TaskForbidden
-from taskapi.tasks.fields import INT32, LONGEST_DESCRIPTION
+from taskapi.tasks.fields import DESCRIPTION_COLUMN_LENGTH, INT32
 from taskapi.transfer import schemas as transfer
 
 _INDEX = "ix_tasks_id"
@@ -36,7 +36,7 @@ class TaskInput(tasks.TaskInput):
 
     title = Text(255, shortest=1, trim=True, required=True, metadata={"example": "Buy milk"})
     description = Text(
-        LONGEST_DESCRIPTION,
+        DESCRIPTION_COLUMN_LENGTH,
         allow_none=True,
         empty_is_null=True,
         load_default=None,
@@ -78,7 +78,9 @@ class Batch(batch.Batch):
 class ImportedTask(transfer.ImportedTask):
     """A task in a file: with the service's own names, and descriptions of this contract."""
 
-    description = Text(LONGEST_DESCRIPTION, allow_none=True, empty_is_null=True, load_default=None)
+    description = Text(
+        DESCRIPTION_COLUMN_LENGTH, allow_none=True, empty_is_null=True, load_default=None
+    )
 
 
 class Registration(auth.Registration):

@@ -11,7 +11,7 @@ from taskapi.exceptions import FieldError
 from taskapi.http.fields import Boolean, Text
 from taskapi.http.problems import title_of
 from taskapi.tasks import schemas as tasks
-from taskapi.tasks.fields import DESCRIPTION_LENGTH, TITLE_LENGTH
+from taskapi.tasks.fields import MAX_DESCRIPTION_LENGTH, MAX_TITLE_LENGTH
 
 _ERRORS: Final[dict[int, str]] = {
     HTTPStatus.UNPROCESSABLE_ENTITY: "VALIDATION_ERROR",
@@ -25,7 +25,7 @@ class TaskInput(tasks.TaskInput):
     """A task as a client of contract C writes it."""
 
     title = Text(
-        TITLE_LENGTH,
+        MAX_TITLE_LENGTH,
         data_key="text",
         shortest=1,
         trim=True,
@@ -38,7 +38,7 @@ class TaskReplacement(TaskInput):
     """`text` and `completed` are required; all else is kept where it is absent."""
 
     description = Text(
-        DESCRIPTION_LENGTH,
+        MAX_DESCRIPTION_LENGTH,
         allow_none=True,
         empty_is_null=True,
         metadata={"example": "Oat, two of them"},

@@ -1,4 +1,4 @@
-"""Tasks: what their owners keep here."""
+"""Tasks: create, read, list, update, reorder and delete."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from taskapi.tasks import routes
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Add the tasks of the user whom the token names; those that a path names are contract A's."""
+    """Configure tasks, and register `/tasks` unless `AUTH_MODE=path` (contract A has own paths)."""
     app.config["TRASH_DAYS"] = settings.trash_days
     app.config["TASK_QUOTA"] = settings.task_quota
     app.config["SEARCH_TIMEOUT"] = min(settings.search_timeout, settings.statement_timeout)

@@ -1,4 +1,4 @@
-"""What can go wrong with tasks."""
+"""Domain exceptions of tasks."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class NoRoom(Conflict):
 
 
 class TaskChanged(PreconditionFailed):
-    """The task is not as the client thinks that it is; `current` is how it is."""
+    """The task has another version than the client expects; `current` is its present state."""
 
     code = "precondition_failed"
     message = "The task has been changed since you read it; `current` is how it is now."

@@ -1,9 +1,9 @@
-"""The fields of a task: each is declared here, and nowhere else.
+"""Declare the fields of a task, each exactly once.
 
-From a declaration follow the columns of tasks and trash, the input and output schemas, the
-statements that create, update, batch and import, the filters and sorts of lists, the columns of a
-CSV file, the document, and the types of the JavaScript client. docs/design.md ("To add a field")
-names what does not follow.
+The declarations generate the columns of tasks and trash, the input and output schemas, the
+statements that create, update, batch and import, the filters and sort orders of lists, the columns
+of a CSV file, the OpenAPI document, and the types of the JavaScript client. docs/design.md ("To add
+a field") lists the remaining steps.
 """
 
 from __future__ import annotations
@@ -20,27 +20,28 @@ from sqlalchemy.orm import Mapped, MappedColumn, mapped_column
 from taskapi.auth.schemas import EXAMPLE_TIME
 from taskapi.http import fields as json
 
-TITLE_LENGTH: Final = 500
-DESCRIPTION_LENGTH: Final = 2000
-LONGEST_DESCRIPTION: Final = 10_000
-"""What the column holds: as much as any contract takes."""
+MAX_TITLE_LENGTH: Final = 500
+MAX_DESCRIPTION_LENGTH: Final = 2000
+DESCRIPTION_COLUMN_LENGTH: Final = 10_000
+"""The length of the column: the highest limit of all contracts, in characters."""
 
 INT32: Final = 2**31
 
 _FIELD: Final = "field"
-_WORDS_OF: Final = "words_of"
+_WORDS: Final = "words"
 
 
 @dataclass(frozen=True)
 class TaskField:
-    """What is to be known of a field beside its column.
+    """The declaration of a field beside its column.
 
-    `accept` makes the marshmallow field that validates what a client sends; the service alone
-    writes a field that has none. `default` is the value of a task that is created without it,
-    unless it `is_required`. `sorted_by` names the column by which lists can be sorted. `ranges` is
-    the verb of the query parameters `<name>_after` and `<name>_before` of a time; `value_filter`
-    makes the query parameter that wants one value. Of the service's own fields a file may have
-    what `is_imported`. Contract A's clients write what is `in_contract_a`.
+    `accept` makes the marshmallow field that validates a client's value; without it, only the
+    service writes the field. `default` is the value in a new task if the client sends none, unless
+    the field `is_required`. `sorted_by` names the column that sorts lists by this field. `ranges`
+    is the verb in the descriptions of the query parameters `<name>_after` and `<name>_before` of a
+    time; `value_filter` makes the query parameter for an exact value. `is_imported` lets an
+    imported file set a field that otherwise only the service writes. `in_contract_a` makes the
+    field writable for clients of contract A.
     """
 
     example: Any
@@ -67,25 +68,25 @@ def _declare(column: Any, *, server_default: Any = None, **field: Any) -> Mapped
     return mapped_column(column, server_default=server_default, info={_FIELD: TaskField(**field)})
 
 
-def _words_of(name: str) -> MappedColumn[str]:
-    """Declare the words of a field, which make it searched: what `words.fold` makes of it."""
-    return mapped_column(Text, server_default="", info={_WORDS_OF: name})
+def _declare_words(name: str) -> MappedColumn[str]:
+    """Declare the column with the folded words of a field, which makes the field searchable."""
+    return mapped_column(Text, server_default="", info={_WORDS: name})
 
 
 class TaskFields:
-    """The columns that tasks and trash share, in the order in which a task is answered."""
+    """The columns that tasks and trash share, in the order of the members of a JSON task."""
 
     title: Mapped[str] = _declare(
-        String(TITLE_LENGTH),
-        accept=partial(json.Text, TITLE_LENGTH, shortest=1, trim=True),
+        String(MAX_TITLE_LENGTH),
+        accept=partial(json.Text, MAX_TITLE_LENGTH, shortest=1, trim=True),
         example="Buy milk",
         is_required=True,
         sorted_by="title_key",
         in_contract_a=True,
     )
     description: Mapped[str | None] = _declare(
-        String(LONGEST_DESCRIPTION),
-        accept=partial(json.Text, DESCRIPTION_LENGTH, allow_none=True, empty_is_null=True),
+        String(DESCRIPTION_COLUMN_LENGTH),
+        accept=partial(json.Text, MAX_DESCRIPTION_LENGTH, allow_none=True, empty_is_null=True),
         example="Oat, two of them",
         in_contract_a=True,
     )
@@ -109,26 +110,26 @@ class TaskFields:
         server_default=func.now(),
         example=EXAMPLE_TIME,
         sorted_by="created_at",
-        ranges="Made",
+        ranges="Created",
         is_imported=True,
     )
     updated_at: Mapped[datetime] = _declare(
         DateTime(timezone=True),
         server_default=func.now(),
         example=EXAMPLE_TIME,
-        sorted_by="version",  # Versions rise as it does, and no two are the same.
-        ranges="Changed",
+        sorted_by="version",  # Versions increase with it, and are unique.
+        ranges="Updated",
     )
 
-    title_words: Mapped[str] = _words_of("title")
-    description_words: Mapped[str] = _words_of("description")
+    title_words: Mapped[str] = _declare_words("title")
+    description_words: Mapped[str] = _declare_words("description")
 
 
 COMPLETED: Final = TaskField(accept=json.Boolean, example=False, default=False)
-"""`completed` is no column: a task has a `completed_at` or it has not."""
+"""`completed` is not a column: it is true if `completed_at` is set."""
 
 
-def _with_info(key: str) -> dict[str, Any]:
+def _collect_info(key: str) -> dict[str, Any]:
     columns = {
         name: attribute.column
         for name, attribute in vars(TaskFields).items()
@@ -137,7 +138,7 @@ def _with_info(key: str) -> dict[str, Any]:
     return {name: column.info[key] for name, column in columns.items() if key in column.info}
 
 
-COLUMN_FIELDS: Final[Mapping[str, TaskField]] = _with_info(_FIELD)
+COLUMN_FIELDS: Final[Mapping[str, TaskField]] = _collect_info(_FIELD)
 """The fields that are columns, by name."""
 
 FIELDS: Final[Mapping[str, TaskField]] = {
@@ -146,21 +147,21 @@ FIELDS: Final[Mapping[str, TaskField]] = {
     for name, field in ([("completed", COMPLETED)] if column == "completed_at" else [])
     + [(column, declared)]
 }
-"""All fields but the owner, the id and the version, in the order in which a task is answered."""
+"""All fields except owner, id and version, in the order of the members of a JSON task."""
 
 WRITABLE: Final = tuple(name for name, field in FIELDS.items() if field.accept)
-"""The fields that clients write."""
+"""The names of the fields that clients write."""
 
 STORED: Final = tuple(name for name in WRITABLE if name in COLUMN_FIELDS)
-"""Those of them that are stored as they are sent."""
+"""The writable fields that are stored as sent: all except `completed`."""
 
-WORDS: Final[Mapping[str, str]] = _with_info(_WORDS_OF)
-"""The columns that hold the words of searched fields, each with the name of its field."""
+WORDS: Final[Mapping[str, str]] = _collect_info(_WORDS)
+"""The names of searchable fields, by the column that holds their folded words."""
 
 IMPORTED: Final = tuple(name for name, field in FIELDS.items() if field.is_imported)
-"""Fields that the service writes, but for a file."""
+"""The fields that only the service and imported files write."""
 
 DEFAULTS: Final[Mapping[str, Any]] = {
     name: FIELDS[name].default for name in WRITABLE if not FIELDS[name].is_required
 }
-"""What a task has where it is created without saying so."""
+"""The values of the optional fields in a new task, if the client sends none."""

@@ -1,8 +1,8 @@
-"""Lists of tasks: sought, sorted, and page by page.
+"""List tasks in filtered and sorted keyset pages.
 
-A page begins behind the last task of the one before (keyset pagination): an index leads
-there, so the last page costs what the first does. With it comes the number of the owner's
-last change, which says whether a client has the page already.
+A page begins after the sort key and id of the previous page's last task, which an index finds: the
+last page costs as much as the first. Every page carries the owner's change counter, which tells
+whether the client's copy is current.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from taskapi.db.execute import Actor, Row, execute
 from taskapi.exceptions import DatabaseUnavailable, FieldError, ValidationFailed
 from taskapi.tasks import list_statements
 from taskapi.tasks.exceptions import SearchTimeout
-from taskapi.tasks.list_statements import HIDDEN_KEYS, KEYS, NEWEST_FIRST
+from taskapi.tasks.list_statements import HIDDEN_SORT_COLUMNS, NEWEST_FIRST, SORT_COLUMNS
 
 
-class Wanted(NamedTuple):
-    """Which tasks, and in which order: names of `_FILTERS` with their values, one of `SORTS`."""
+class TaskQuery(NamedTuple):
+    """The filters of a list, as values by name in `_FILTERS`, and its sort order, of `SORTS`."""
 
     filters: dict[str, Any]
     sort: str = NEWEST_FIRST
 
 
-class Place(NamedTuple):
-    """The last task of a page: what it is sorted by, its id, and the owner's last change."""
+class PageKey(NamedTuple):
+    """The position after a page: sort key and id of its last task, and the change counter then."""
 
     key: Any
     id: str
@@ -39,37 +39,38 @@ class Place(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Some tasks in their order, and where the next ones begin, if there are any.
+    """The tasks of a page in order, and the key of the next page or None.
 
-    `tasks` is None where the owner has changed nothing since the changes that are `known`.
+    `tasks` is None if the change counter is one of the `known` ones: the client's copy is current.
     """
 
     tasks: list[Row] | None
-    next: Place | None
+    next: PageKey | None
     last_change: int
 
 
 def list_tasks(
-    actor: Actor, wanted: Wanted, limit: int, after: Place | None, known: Sequence[int] = ()
+    actor: Actor, query: TaskQuery, limit: int, after: PageKey | None, known: Sequence[int] = ()
 ) -> Page:
-    """Return a page of the actor's tasks.
+    """Return a page of at most `limit` tasks of the actor, after the page that ended at `after`.
 
-    Raises `ValidationFailed` where the page that `after` ends is of an earlier incarnation.
+    `known` are the change counters of the client's copies. Raises `ValidationFailed` if `after`
+    comes from an earlier incarnation.
     """
-    filters = frozenset(wanted.filters) | ({"known"} if known else set())
-    statement = list_statements.page(wanted.sort, filters, _kind(after))
+    filters = frozenset(query.filters) | ({"known"} if known else set())
+    statement = list_statements.select_page(query.sort, filters, _page_kind(after))
     values = {
         "owner": actor.user_id,
         **({"known": list(known)} if known else {}),
         "count": limit + 1,
-        **wanted.filters,
+        **query.filters,
         **({"after_key": after.key, "after_id": after.id} if after else {}),
     }
-    rows = _run(actor, wanted, statement, values)
-    # Whose accounts are elsewhere has no row here before their first task.
+    rows = _execute_list(actor, query, statement, values)
+    # With AUTH_MODE external or path, a user has no row before the first task.
     last_change, floor = (rows[0]["change_seq"], rows[0]["feed_floor"]) if rows else (0, 0)
     if after:
-        refuse_outdated(after.last_change, last_change, floor)
+        validate_cursor_change(after.last_change, last_change, floor)
     if rows and rows[0]["id"] is None:
         rows = []
     keys = [row.pop("sort_key", None) for row in rows]
@@ -80,47 +81,52 @@ def list_tasks(
     if len(rows) <= limit:
         return Page(rows, None, last_change)
     last = rows[limit - 1]
-    name = wanted.sort.removeprefix("-")
-    key = keys[limit - 1] if KEYS[name].name in HIDDEN_KEYS else last[KEYS[name].name]
-    return Page(rows[:limit], Place(key, last["id"], last_change), last_change)
+    name = query.sort.removeprefix("-")
+    key = (
+        keys[limit - 1]
+        if SORT_COLUMNS[name].name in HIDDEN_SORT_COLUMNS
+        else last[SORT_COLUMNS[name].name]
+    )
+    return Page(rows[:limit], PageKey(key, last["id"], last_change), last_change)
 
 
-def refuse_outdated(known: int | None, last_change: int, floor: int) -> None:
-    """Refuse a cursor that was given out after the change `known`, if that is none of today's.
+def validate_cursor_change(known: int | None, last_change: int, floor: int) -> None:
+    """Validate that a cursor, issued after the change `known`, belongs to this incarnation.
 
-    The numbers of changes since are `floor` to `last_change`. Raises `ValidationFailed`.
+    Changes of this incarnation are numbered `floor` to `last_change`. Raises `ValidationFailed`.
     """
     if known is not None and not floor <= known <= last_change:
         detail = "The database has been restored since this cursor was given out; start without it."
         raise ValidationFailed([FieldError("/query/cursor", "outdated", detail)])
 
 
-def read_rest(actor: Actor, wanted: Wanted, page: Page, size: int) -> Iterator[list[Row]] | None:
-    """Read the pages behind a page, `size` tasks each, as they are asked for.
+def read_remaining(
+    actor: Actor, query: TaskQuery, page: Page, size: int
+) -> Iterator[list[Row]] | None:
+    """Return a lazy iterator over the pages after `page`, `size` tasks each; None if it is last."""
+    return None if page.next is None else _read_pages(actor, query, page, size)
 
-    Returns None where there is none.
-    """
-    return None if page.next is None else _read_on(actor, wanted, page, size)
 
-
-def _read_on(actor: Actor, wanted: Wanted, page: Page, size: int) -> Iterator[list[Row]]:
+def _read_pages(actor: Actor, query: TaskQuery, page: Page, size: int) -> Iterator[list[Row]]:
     while page.next is not None:
-        page = list_tasks(actor, wanted, size, page.next)
+        page = list_tasks(actor, query, size, page.next)
         yield page.tasks or []
 
 
-def count_tasks(actor: Actor, wanted: Wanted) -> int:
-    """Return how many there are on all pages together."""
-    values = {"owner": actor.user_id, **wanted.filters}
-    [row] = _run(actor, wanted, list_statements.count(frozenset(wanted.filters)), values)
+def count_tasks(actor: Actor, query: TaskQuery) -> int:
+    """Return the number of tasks on all pages."""
+    values = {"owner": actor.user_id, **query.filters}
+    [row] = _execute_list(
+        actor, query, list_statements.select_count(frozenset(query.filters)), values
+    )
     return int(row["total"])
 
 
-def _run(
-    actor: Actor, wanted: Wanted, statement: ClauseElement, values: dict[str, Any]
+def _execute_list(
+    actor: Actor, query: TaskQuery, statement: ClauseElement, values: dict[str, Any]
 ) -> list[Row]:
-    """Run the statement of a list; a search has a shorter time limit. Raises `SearchTimeout`."""
-    if "patterns" not in wanted.filters:
+    """Execute a list statement, a search with `SEARCH_TIMEOUT`. Raises `SearchTimeout`."""
+    if "patterns" not in query.filters:
         return execute(statement, values, acting_as=actor)
     limit: float = current_app.config["SEARCH_TIMEOUT"]
     try:
@@ -131,7 +137,7 @@ def _run(
         raise
 
 
-def _kind(after: Place | None) -> str:
+def _page_kind(after: PageKey | None) -> str:
     if after is None:
         return "first"
     return "after null" if after.key is None else "after value"

@@ -1,4 +1,4 @@
-"""What is true of a task, whoever asks: one that is there, and one that was."""
+"""The tables of tasks, trash and tombstones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from taskapi.tasks.fields import TaskFields
 
 
 class Owned:
-    """What somebody owns. The owner leads the primary key, so that their rows lie together."""
+    """A row of one user. `user_id` leads the primary key, so the rows of a user are adjacent."""
 
     user_id: Mapped[str] = mapped_column(
         String(USER_ID_LENGTH), ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
@@ -34,18 +34,18 @@ class Owned:
 
 
 class Content(TaskFields, Owned):
-    """What a task says. `version` is the number of its last change among those of its owner."""
+    """The content of a task. `version` is the owner's change counter at its last change."""
 
 
 class Task(Content, Base):
-    """Something to be done, with an index for each order in which a list may come.
+    """A task, with an index for each sort order of lists.
 
-    Versions rise as `updated_at` does, so one index serves that order and the change feed.
+    Versions increase with `updated_at`, so one index serves that order and the change feed.
     """
 
     __tablename__ = "tasks"
 
-    # As much of it as an entry of an index can hold beside the longest user id.
+    # The longest prefix that fits into an index entry beside the longest user id.
     title_key: Mapped[str] = mapped_column(
         Text(collation="C"), Computed("left(title_words, 255)", persisted=True)
     )
@@ -66,14 +66,14 @@ class TrashedTask(Content, Base):
     __tablename__ = "trash"
 
     deleted_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), index=True)
-    # What a later release may have added to tasks while this one still serves beside it.
+    # Columns that a later release has added to tasks while this release serves beside it.
     other_columns: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
 
     __table_args__ = (Index(None, "user_id", "deleted_at", "id"),)
 
 
 class Tombstone(Owned, Base):
-    """That a task was deleted, and as which of its owner's changes; nothing of what it said."""
+    """The record of a deletion in the change feed: id, change number and time, no content."""
 
     __tablename__ = "tombstones"
 

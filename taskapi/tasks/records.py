@@ -1,4 +1,4 @@
-"""Tasks as records of `jsonb_to_recordset`, in which batches and imports send many at once."""
+"""Map tasks to records of `jsonb_to_recordset`: batches and imports send many in one parameter."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from taskapi.tasks.models import Task
 
 
 def record_columns() -> list[Column[Any]]:
-    """Name what a record of `jsonb_to_recordset` says of a task: fields, and their words."""
+    """Return the columns of a task in a record: its fields and their folded words."""
     return [
         Column("completed", Boolean),
         *(Column(name, _record_type(Task.__table__.c[name])) for name in (*STORED, *WORDS)),
@@ -23,7 +23,7 @@ def _record_type(column: Any) -> Any:
 
 
 def record_values(record: Any) -> dict[str, Any]:
-    """Return the values that a new task takes from a record, `completed_at` aside."""
+    """Return the values of a new task by column, except `completed_at`, from a record."""
     defaults = {**DEFAULTS, **dict.fromkeys(WORDS, "")}
     return {
         name: record[name]

@@ -1,7 +1,4 @@
-"""Tasks: /tasks for whoever the token belongs to, /api/{user_id}/tasks by their name.
-
-The second is contract A, which has no partial update and a list without pages.
-"""
+"""The views of `/tasks`, and helpers that contract A shares."""
 
 from __future__ import annotations
 
@@ -28,9 +25,9 @@ from taskapi.http.etags import (
 from taskapi.http.pagination import BATCH, list_response, page_of
 from taskapi.http.payload import load
 from taskapi.http.views import endpoint
-from taskapi.tasks import moving, service
+from taskapi.tasks import reordering, service
 from taskapi.tasks.exceptions import TaskChanged, TaskNotFound
-from taskapi.tasks.listing import Place, Wanted, count_tasks, list_tasks, read_rest
+from taskapi.tasks.listing import PageKey, TaskQuery, count_tasks, list_tasks, read_remaining
 from taskapi.tasks.schemas import (
     DEFAULT_LIMIT,
     EXAMPLE_COMPLETION,
@@ -48,7 +45,7 @@ from taskapi.tasks.schemas import (
 
 blueprint = Section("tasks", __name__, "Your tasks.", "/tasks")
 
-_NEEDED = TaskText(only=("title",), unknown=EXCLUDE)
+_REQUIRED_FOR_CREATION = TaskText(only=("title",), unknown=EXCLUDE)
 
 
 @blueprint.get("")
@@ -61,21 +58,21 @@ _NEEDED = TaskText(only=("title",), unknown=EXCLUDE)
     problems=("search_timeout",),
 )
 def get_tasks(query: dict[str, Any]) -> Any:
-    """List your tasks: filtered, sorted, all of them or page by page.
+    """List your tasks, with filters, sort order and pages.
 
-    Without `limit` and `cursor` all tasks that match are answered. With `limit` the answer is a
-    page: `next_cursor` fetches the page that follows, with the same filters and sort; it is null
-    on the last one, and `Link` has the URL. A task that exists from the first page to the
-    last, and is not changed meanwhile, is on exactly one of them.
+    Without `limit` and `cursor`, the response has all matching tasks. With `limit`, it is a page:
+    send `next_cursor` as `cursor`, with the same filters and sort order, to get the next page.
+    `Link` has its URL. On the last page, `next_cursor` is null. A task that exists during the whole
+    pagination and is not changed appears on exactly one page.
     """
-    wanted = parse_list_query(query)
+    task_query = parse_list_query(query)
     if "limit" not in query and "cursor" not in query:
-        return list_all(wanted, list_response)
+        return list_all_response(task_query, list_response)
     limit = query.get("limit", DEFAULT_LIMIT)
-    scope = ("tasks", g.actor.user_id, wanted.sort, wanted.filters)
-    after = Place(*cursors.read(query["cursor"], "cursor", *scope)) if "cursor" in query else None
+    scope = ("tasks", g.actor.user_id, task_query.sort, task_query.filters)
+    after = PageKey(*cursors.read(query["cursor"], "cursor", *scope)) if "cursor" in query else None
     tags = ListTag(g.actor.user_id)
-    page = list_tasks(g.actor, wanted, limit, after, tags.changes_read())
+    page = list_tasks(g.actor, task_query, limit, after, tags.changes_read())
     headers = {"ETag": tags.as_of(page.last_change)}
     if page.tasks is None or tags.is_any_read():
         return not_modified(headers["ETag"])
@@ -85,9 +82,9 @@ def get_tasks(query: dict[str, Any]) -> Any:
         others = [item for item in request.args.items(multi=True) if item[0] != "cursor"]
         target = urlencode([*others, ("cursor", cursor)])
         headers["Link"] = f'<{request.script_root}{request.path}?{target}>; rel="next"'
-    count_all = partial(count_tasks, g.actor, wanted) if "include" in query else None
-    answer = page_of(page.tasks, cursor, is_first=after is None, count_all=count_all)
-    return json_response(answer, 200, headers)
+    count_all = partial(count_tasks, g.actor, task_query) if "include" in query else None
+    payload = page_of(page.tasks, cursor, is_first=after is None, count_all=count_all)
+    return json_response(payload, 200, headers)
 
 
 @blueprint.post("")
@@ -101,7 +98,7 @@ def get_tasks(query: dict[str, Any]) -> Any:
 )
 def create_task(body: dict[str, Any]) -> Any:
     """Create a task."""
-    return created(service.create_task(g.actor, body))
+    return created_response(service.create_task(g.actor, body))
 
 
 @blueprint.get("/<id:task_id>")
@@ -109,10 +106,10 @@ def create_task(body: dict[str, Any]) -> Any:
     conditions=("If-None-Match",), returns=Task(), headers=("ETag",), problems=("task_not_found",)
 )
 def get_task(task_id: str) -> Any:
-    """Get one task."""
-    task = service.get_task(g.actor, _parse(task_id))
+    """Get a task."""
+    task = service.get_task(g.actor, _parse_task_id(task_id))
     etag = tag(task["version"])
-    return not_modified(etag) if has_read(etag) else _answer(task)
+    return not_modified(etag) if has_read(etag) else _task_response(task)
 
 
 @blueprint.put("/<id:task_id>")
@@ -124,12 +121,12 @@ def get_task(task_id: str) -> Any:
     problems=("task_not_found", "task_in_trash", "quota_exceeded"),
 )
 def replace_task(task_id: str, body: dict[str, Any]) -> Any:
-    """Replace the fields that are sent, or create a task under an id of your own.
+    """Update the fields that are sent, or create a task with a client-generated id.
 
-    Absent keeps, null clears. With `If-None-Match: *` the task is created, if there is none with
-    this id; then `title` is required.
+    An absent field keeps its value, null clears it. With `If-None-Match: *`, the request creates
+    the task and fails if the id exists; `title` is then required.
     """
-    return replace(task_id, body)
+    return put_response(task_id, body)
 
 
 @blueprint.patch("/<id:task_id>")
@@ -143,8 +140,13 @@ def replace_task(task_id: str, body: dict[str, Any]) -> Any:
     response_example=EXAMPLE_PATCH,
 )
 def patch_task(task_id: str, body: dict[str, Any]) -> Any:
-    """Change some fields (JSON merge patch, RFC 7396): absent keeps, null clears."""
-    return _answer(service.update_task(g.actor, _parse(task_id), body, wanted_versions()))
+    """Update some fields of a task (JSON Merge Patch, RFC 7396).
+
+    An absent field keeps its value, null clears it.
+    """
+    return _task_response(
+        service.update_task(g.actor, _parse_task_id(task_id), body, wanted_versions())
+    )
 
 
 @blueprint.patch("/<id:task_id>/complete")
@@ -161,10 +163,12 @@ def patch_task(task_id: str, body: dict[str, Any]) -> Any:
 def complete_task(task_id: str, body: dict[str, Any]) -> Any:
     """Complete or reopen a task.
 
-    Without a body it flips; `{"completed": true}` sets it and is safe to send again.
+    Without a body, the request toggles `completed`; `{"completed": true}` sets it idempotently.
     """
     completed = body.get("completed")
-    return _answer(service.complete_task(g.actor, _parse(task_id), completed, wanted_versions()))
+    return _task_response(
+        service.complete_task(g.actor, _parse_task_id(task_id), completed, wanted_versions())
+    )
 
 
 @blueprint.post("/<id:task_id>/move")
@@ -178,53 +182,58 @@ def complete_task(task_id: str, body: dict[str, Any]) -> Any:
     response_example={"renumbered": []},
 )
 def move_task(task_id: str, body: dict[str, Any]) -> Any:
-    """Put a task before or after another one in the list by `sort=order`."""
+    """Move a task before or after another one in the manual order (`sort=order`)."""
     before = "before" in body
     anchor = body["before"] if before else body["after"]
-    task, renumbered = moving.move_task(
-        g.actor, _parse(task_id), anchor, before=before, versions=wanted_versions()
+    task, renumbered = reordering.move_task(
+        g.actor, _parse_task_id(task_id), anchor, before=before, versions=wanted_versions()
     )
-    answer = {"task": task, "renumbered": renumbered}
-    return json_response(answer, 200, {"ETag": tag(task["version"])})
+    payload = {"task": task, "renumbered": renumbered}
+    return json_response(payload, 200, {"ETag": tag(task["version"])})
 
 
 @blueprint.delete("/<id:task_id>")
 @endpoint(query=DeletionQuery(), conditions=("If-Match",), status=204, problems=("task_not_found",))
 def delete_task(task_id: str, query: dict[str, Any]) -> Any:
-    """Move a task to the trash, or with `permanent=true` delete it for good."""
+    """Move a task to the trash, or delete it permanently with `permanent=true`."""
     permanent = query["permanent"]
-    service.delete_task(g.actor, _parse(task_id), wanted_versions(), for_good=permanent)
+    service.delete_task(g.actor, _parse_task_id(task_id), wanted_versions(), permanent=permanent)
     return no_content()
 
 
-def replace(task_id: str, body: dict[str, Any]) -> Response:
-    """Change a task, or with `If-None-Match: *` create it."""
+def put_response(task_id: str, body: dict[str, Any]) -> Response:
+    """Update a task, or create it with `If-None-Match: *`; return the response of PUT.
+
+    Raises `TaskChanged`, `TaskNotFound`, `TaskInTrash`, `TaskQuotaExceeded`, `ValidationFailed`.
+    """
     if wants_new() and has_version():
         detail = "If-Match and If-None-Match: * cannot both be met; send one of them."
-        raise TaskChanged(detail, current=service.get_task(g.actor, _parse(task_id)))
+        raise TaskChanged(detail, current=service.get_task(g.actor, _parse_task_id(task_id)))
     if wants_new():
-        load(_NEEDED, body)
-        return created(service.create_task(g.actor, body, _parse(task_id)))
-    return _answer(service.update_task(g.actor, _parse(task_id), body, wanted_versions()))
+        load(_REQUIRED_FOR_CREATION, body)
+        return created_response(service.create_task(g.actor, body, _parse_task_id(task_id)))
+    return _task_response(
+        service.update_task(g.actor, _parse_task_id(task_id), body, wanted_versions())
+    )
 
 
-def created(task: Row) -> Response:
-    """Answer a new task with its Location."""
+def created_response(task: Row) -> Response:
+    """Return the response 201 for a new task, with its `Location`."""
     path = request.path.rstrip("/")
     path = path if request.method == "POST" else path.rpartition("/")[0]
-    return _answer(task, 201, {"Location": f"{request.script_root}{path}/{task['id']}"})
+    return _task_response(task, 201, {"Location": f"{request.script_root}{path}/{task['id']}"})
 
 
-def _parse(task_id: str) -> str:
+def _parse_task_id(task_id: str) -> str:
     return parse_id(task_id, TaskNotFound)
 
 
-def _answer(task: Row, status: int = 200, headers: Mapping[str, str] = {}) -> Response:
+def _task_response(task: Row, status: int = 200, headers: Mapping[str, str] = {}) -> Response:
     return json_response(task, status, {"ETag": tag(task["version"]), **headers})
 
 
-def parse_list_query(query: dict[str, Any]) -> Wanted:
-    """Return the filters and the sort of a list; all but what says which page."""
+def parse_list_query(query: dict[str, Any]) -> TaskQuery:
+    """Return the filters and the sort order of validated query parameters, without the page."""
     filters: dict[str, Any] = {}
     for name, value in query.items():
         match name:
@@ -236,14 +245,14 @@ def parse_list_query(query: dict[str, Any]) -> Wanted:
                 filters["patterns"] = value
             case _:
                 filters[name] = value
-    return Wanted(filters, query["sort"])
+    return TaskQuery(filters, query["sort"])
 
 
-def list_all(wanted: Wanted, respond: Callable[..., Response]) -> Response:
-    """Answer all tasks that match, streamed in batches."""
+def list_all_response(task_query: TaskQuery, respond: Callable[..., Response]) -> Response:
+    """Return all matching tasks, or 304; `respond` streams them in batches."""
     tags = ListTag(g.actor.user_id)
-    page = list_tasks(g.actor, wanted, BATCH, None, tags.changes_read())
+    page = list_tasks(g.actor, task_query, BATCH, None, tags.changes_read())
     headers = {"ETag": tags.as_of(page.last_change)}
     if page.tasks is None or tags.is_any_read():
         return not_modified(headers["ETag"])
-    return respond(page.tasks, read_rest(g.actor, wanted, page, BATCH), headers)
+    return respond(page.tasks, read_remaining(g.actor, task_query, page, BATCH), headers)

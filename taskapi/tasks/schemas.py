@@ -1,4 +1,4 @@
-"""What JSON may say of tasks."""
+"""The input and output schemas of tasks."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from taskapi.tasks.fields import FIELDS, WRITABLE, TaskField
 from taskapi.tasks.list_statements import NEWEST_FIRST, SORTS
 from taskapi.tasks.words import patterns
 
-SERVER_WRITTEN: Final = (
+SERVER_FIELDS: Final = (
     *("id", "user_id", "version"),
     *(name for name, field in FIELDS.items() if not field.accept),
 )
-"""Accepted and ignored, so that a client may send back what it has read."""
+"""Fields that input ignores, so that a client may send back a task as it was read."""
 
-SEARCH_LENGTH = 200
-CURSOR_LENGTH = 2000
+MAX_SEARCH_LENGTH = 200
+MAX_CURSOR_LENGTH = 2000
 DEFAULT_LIMIT = 50
 EXAMPLE_CURSOR = "WyJDVVM0dE5ZSiIsMTddrQ.nX2v0pDe3gQk7zYl5mWc"
 EXAMPLE_ANCHOR = "01936b2e-8a11-7d0e-b6a4-90f2c1d3e5b7"
@@ -34,36 +34,36 @@ EXAMPLE_PATCH = {"title": "Buy oat milk", "description": None}
 EXAMPLE_COMPLETION = {"completed": True, "completed_at": EXAMPLE_TIME}
 
 
-def _inputs(names: Iterable[str]) -> dict[str, fields.Field[Any]]:
+def _make_inputs(names: Iterable[str]) -> dict[str, fields.Field[Any]]:
     return {name: FIELDS[name].make_input() for name in names}
 
 
 _CONTRACT_A: Final = tuple(name for name in WRITABLE if FIELDS[name].in_contract_a)
 
 
-# mypy knows no class that a function makes.
-class TaskText(Input.from_dict(_inputs(_CONTRACT_A))):  # type: ignore[misc]
-    """A task as contract A's clients write it: of their completion they say elsewhere."""
+# mypy rejects a base class that a function returns.
+class TaskText(Input.from_dict(_make_inputs(_CONTRACT_A))):  # type: ignore[misc]
+    """The input of contract A, which sets completion by a request of its own."""
 
-    ignored = (*SERVER_WRITTEN, *(name for name in WRITABLE if name not in _CONTRACT_A))
+    ignored = (*SERVER_FIELDS, *(name for name in WRITABLE if name not in _CONTRACT_A))
 
 
-class TaskInput(Input.from_dict(_inputs(WRITABLE))):  # type: ignore[misc]
-    """A task as a client writes it."""
+class TaskInput(Input.from_dict(_make_inputs(WRITABLE))):  # type: ignore[misc]
+    """The input that creates or updates a task."""
 
-    ignored = SERVER_WRITTEN
+    ignored = SERVER_FIELDS
 
 
 class Completion(Input):
-    """What to make of a task's completion; nothing flips it."""
+    """The completion to set; without `completed` the request toggles it."""
 
-    ignored = SERVER_WRITTEN
+    ignored = SERVER_FIELDS
 
     completed = Boolean(metadata={"example": True})
 
 
 class Move(Input):
-    """Where to put a task: before or after another."""
+    """The new position of a task: before or after another."""
 
     one_of = ("after", "before")
 
@@ -75,18 +75,18 @@ class Move(Input):
 
 
 class Search(Text):
-    """Words to search for, each as the beginning of a word; loads what finds them."""
+    """Search words, each a prefix of a word; deserialized to patterns of LIKE."""
 
     default_error_messages = {"no_words": "This has no letter or digit to search for."}
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(SEARCH_LENGTH, not_blank=True, **kwargs)
+        super().__init__(MAX_SEARCH_LENGTH, not_blank=True, **kwargs)
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
-        found = patterns(super()._deserialize(value, *args, **kwargs) or "")
-        if not found:
+        loaded = patterns(super()._deserialize(value, *args, **kwargs) or "")
+        if not loaded:
             raise self.make_error("no_words")
-        return found
+        return loaded
 
 
 class PageQuery(Input):
@@ -95,37 +95,37 @@ class PageQuery(Input):
         LARGEST_PAGE,
         in_text=True,
         metadata={
-            "description": f"How many on a page; with a cursor alone {DEFAULT_LIMIT}. Without both "
-            "all are answered.",
+            "description": f"Maximum number of items of the page; {DEFAULT_LIMIT} if only `cursor` "
+            "is sent. Without both, the response has all items.",
             "example": 20,
         },
     )
     cursor = Text(
-        CURSOR_LENGTH,
+        MAX_CURSOR_LENGTH,
         shortest=1,
         metadata={
-            "description": "The `next_cursor` of the page before.",
+            "description": "The `next_cursor` of the previous page.",
             "example": EXAMPLE_CURSOR,
         },
     )
     include = Choice(
         ["total"],
-        metadata={"description": "Count those of all pages as well.", "example": "total"},
+        metadata={"description": "Add the total of all pages.", "example": "total"},
     )
 
 
-def _time(description: str) -> Time:
+def _time_filter(description: str) -> Time:
     return Time(metadata={"description": description, "example": EXAMPLE_TIME})
 
 
-def _filters() -> dict[str, fields.Field[Any]]:
-    """Make the query parameters that fields declare."""
+def _make_filters() -> dict[str, fields.Field[Any]]:
+    """Build the query parameters that fields declare."""
     found: dict[str, fields.Field[Any]] = {}
     for name, field in FIELDS.items():
         if field.ranges:
             base = name.removesuffix("_at")
-            found[f"{base}_after"] = _time(f"{field.ranges} later than this.")
-            found[f"{base}_before"] = _time(f"{field.ranges} earlier than this.")
+            found[f"{base}_after"] = _time_filter(f"{field.ranges} later than this.")
+            found[f"{base}_before"] = _time_filter(f"{field.ranges} earlier than this.")
         if field.value_filter:
             found[name] = field.value_filter()
     return found
@@ -133,18 +133,18 @@ def _filters() -> dict[str, fields.Field[Any]]:
 
 _COMPLETED: Final = Boolean(
     in_text=True,
-    metadata={"description": "Only completed, or only open ones.", "example": False},
+    metadata={"description": "Only completed tasks, or only open ones.", "example": False},
 )
 _SEARCH: Final = Search(
     metadata={
-        "description": "Words in title and description, or their beginnings; case and accents do "
-        "not count.",
+        "description": "Words or prefixes of words in title and description, without regard to "
+        "case and accents.",
         "example": "milk oat",
     }
 )
 
 
-_FILTERS: Final = {"completed": _COMPLETED, "q": _SEARCH, **_filters()}
+_FILTERS: Final = {"completed": _COMPLETED, "q": _SEARCH, **_make_filters()}
 
 
 class TaskFilters(Input.from_dict(_FILTERS)):  # type: ignore[misc]
@@ -152,7 +152,7 @@ class TaskFilters(Input.from_dict(_FILTERS)):  # type: ignore[misc]
         SORTS,
         load_default=NEWEST_FIRST,
         metadata={
-            "description": "`-` for descending. Open ones come last by `completed_at`.",
+            "description": "`-` for descending. By `completed_at`, open tasks come last.",
             "example": "order",
         },
     )
@@ -166,30 +166,30 @@ class DeletionQuery(Input):
     permanent = Boolean(
         in_text=True,
         load_default=False,
-        metadata={"description": "Past the trash, for good.", "example": True},
+        metadata={"description": "Delete permanently, without the trash.", "example": True},
     )
 
 
-_ANSWERS: Final[Mapping[type, type[fields.Field[Any]]]] = {
+_OUTPUT_FIELDS: Final[Mapping[type, type[fields.Field[Any]]]] = {
     str: fields.String,
     int: fields.Integer,
     datetime: fields.DateTime,
 }
 
 
-def _answer(name: str, field: TaskField) -> fields.Field[Any]:
+def _make_output(name: str, field: TaskField) -> fields.Field[Any]:
     metadata = {"example": field.example}
     if name == "completed":
         return fields.Boolean(required=True, metadata=metadata)
     column = models.Task.__table__.c[name]
-    kind = _ANSWERS[column.type.python_type]
+    kind = _OUTPUT_FIELDS[column.type.python_type]
     return kind(required=True, allow_none=column.nullable or None, metadata=metadata)
 
 
 _VERSION: Final = fields.Integer(
     required=True,
     metadata={
-        "description": "The number of the last change, among all changes of the owner.",
+        "description": "The owner's change counter at the last change of the task.",
         "example": EXAMPLE_VERSION,
     },
 )
@@ -198,13 +198,13 @@ _VERSION: Final = fields.Integer(
 _TASK: Final = {
     "id": fields.UUID(required=True, metadata={"example": EXAMPLE_ID}),
     "user_id": fields.String(required=True, metadata={"example": EXAMPLE_USER_ID}),
-    **{name: _answer(name, field) for name, field in FIELDS.items()},
+    **{name: _make_output(name, field) for name, field in FIELDS.items()},
     "version": _VERSION,
 }
 
 
 class Task(Schema.from_dict(_TASK)):  # type: ignore[misc]
-    """A task as the service answers it."""
+    """A task in a response."""
 
 
 NEXT_CURSOR = fields.String(
@@ -214,12 +214,12 @@ NEXT_CURSOR = fields.String(
 )
 COUNT = fields.Integer(
     required=True,
-    metadata={"description": "How many this answer has.", "minimum": 0, "example": 1},
+    metadata={"description": "Number of tasks in this response.", "minimum": 0, "example": 1},
 )
 TOTAL = fields.Integer(
     metadata={
-        "description": "How many there are on all pages: with `include=total`, and where this "
-        "answer has all of them.",
+        "description": "Number of tasks on all pages: with `include=total`, or if this response "
+        "has all of them.",
         "minimum": 0,
         "example": 1,
     }
@@ -231,7 +231,7 @@ class MovedTask(Schema):
     renumbered = fields.List(
         fields.Nested(Task),
         required=True,
-        metadata={"description": "The others whose `order` had to change to make room."},
+        metadata={"description": "Other tasks with a changed `order`, to make room."},
     )
 
 

@@ -1,6 +1,6 @@
-"""One task at a time: read, created, changed, deleted.
+"""Read, create, update, complete and delete single tasks.
 
-Where `versions` is given, a write takes place only if the task's version is one of them.
+With `versions`, a write takes effect only if the task's version is one of them.
 """
 
 from __future__ import annotations
@@ -18,37 +18,37 @@ from taskapi.tasks import quota, sql
 from taskapi.tasks.exceptions import TaskChanged, TaskExists, TaskInTrash, TaskNotFound
 from taskapi.tasks.fields import DEFAULTS, WORDS
 from taskapi.tasks.models import TrashedTask
-from taskapi.tasks.words import folded
+from taskapi.tasks.words import fold
 
 log = structlog.get_logger()
 
 
 def get_task(actor: Actor, task_id: str) -> Row:
-    """Return one task. Raises `TaskNotFound`."""
+    """Return a task. Raises `TaskNotFound`."""
     found = execute(sql.GET, {"owner": actor.user_id, "task": task_id}, acting_as=actor)
     if not found:
         raise TaskNotFound
     return found[0]
 
 
-def create_task(actor: Actor, fields: dict[str, Any], named: str | None = None) -> Row:
-    """Add a task, under an id that the client has made or one of ours.
+def create_task(actor: Actor, fields: dict[str, Any], requested_id: str | None = None) -> Row:
+    """Create a task with the client's `requested_id`, or with a new UUID (RFC 9562, version 7).
 
-    Raises `TaskChanged` where there is one with this id, `TaskInTrash`, `TaskQuotaExceeded`, and
-    `SessionEnded` where the account is being deleted at this moment.
+    Raises `TaskChanged` if the id exists, `TaskInTrash`, `TaskQuotaExceeded`, and `SessionEnded`
+    if the account is being deleted concurrently.
     """
-    task_id = named or str(uuid7())
-    statement = sql.creating(
-        perhaps_first=actor.session_id is None, named_by_client=named is not None
+    task_id = requested_id or str(uuid7())
+    statement = sql.insert_task(
+        may_be_first=actor.session_id is None, has_requested_id=requested_id is not None
     )
-    new = stored({**DEFAULTS, **fields})
+    new = add_words({**DEFAULTS, **fields})
     values = {
         "owner": actor.user_id,
-        "quota": quota.tasks_per_user(),
+        "quota": quota.get_task_quota(),
         "new_id": task_id,
-        **_as_new(new),
+        **_prefix_new(new),
     }
-    if named is None:
+    if requested_id is None:
         created = execute(statement, values, acting_as=actor)
         if not created:
             with transaction(acting_as=actor):
@@ -59,7 +59,7 @@ def create_task(actor: Actor, fields: dict[str, Any], named: str | None = None) 
             execute(sql.LOCK_OWNER, {"owner": actor.user_id}, acting_as=actor)
             created = execute(statement, values, acting_as=actor)
             if not created:
-                refuse_taken_id(actor, named)
+                raise_if_id_taken(actor, requested_id)
                 quota.require_room(actor, 1)
                 created = execute(statement, values, acting_as=actor)
     if not created:
@@ -68,8 +68,8 @@ def create_task(actor: Actor, fields: dict[str, Any], named: str | None = None) 
     return created[0]
 
 
-def refuse_taken_id(actor: Actor, task_id: str) -> None:
-    """Say why there can be no new task with this id. Raises `TaskChanged`, `TaskInTrash`."""
+def raise_if_id_taken(actor: Actor, task_id: str) -> None:
+    """Raise `TaskInTrash` or `TaskChanged` if the id is taken in the trash or by a task."""
     in_trash = select(TrashedTask.id).where(
         TrashedTask.user_id == actor.user_id, TrashedTask.id == task_id
     )
@@ -83,7 +83,7 @@ def refuse_taken_id(actor: Actor, task_id: str) -> None:
 def update_task(
     actor: Actor, task_id: str, changes: dict[str, Any], versions: list[int] | None = None
 ) -> Row:
-    """Change the fields that `changes` names, and no others.
+    """Update the fields in `changes` and return the task.
 
     Raises `TaskNotFound`, `TaskChanged`.
     """
@@ -92,9 +92,9 @@ def update_task(
         if versions is not None and task["version"] not in versions:
             raise TaskChanged(current=task)
         return task
-    new = stored(changes)
-    statement = sql.setting(frozenset(new), conditional=versions is not None)
-    task = _change(actor, task_id, statement, versions, _as_new(new))
+    new = add_words(changes)
+    statement = sql.update_task(frozenset(new), conditional=versions is not None)
+    task = _execute_change(actor, task_id, statement, versions, _prefix_new(new))
     is_completion = "completed" in changes and task["completed"]
     _log_change(actor, task_id, is_completion=is_completion)
     return task
@@ -103,44 +103,47 @@ def update_task(
 def complete_task(
     actor: Actor, task_id: str, completed: bool | None, versions: list[int] | None = None
 ) -> Row:
-    """Complete a task, reopen it, or with None do the other.
+    """Complete or reopen a task, or toggle it if `completed` is None.
 
     Raises `TaskNotFound`, `TaskChanged`.
     """
     if completed is not None:
         return update_task(actor, task_id, {"completed": completed}, versions)
-    statement = sql.flipping(conditional=versions is not None)
-    task = _change(actor, task_id, statement, versions, {})
+    statement = sql.toggle_completed(conditional=versions is not None)
+    task = _execute_change(actor, task_id, statement, versions, {})
     _log_change(actor, task_id, is_completion=task["completed"])
     return task
 
 
 def delete_task(
-    actor: Actor, task_id: str, versions: list[int] | None = None, *, for_good: bool = False
+    actor: Actor, task_id: str, versions: list[int] | None = None, *, permanent: bool = False
 ) -> None:
-    """Move a task to the trash, or delete it `for_good`. Raises `TaskNotFound`, `TaskChanged`."""
-    for_good = for_good or not current_app.config["TRASH_DAYS"]
-    statement = sql.deleting(conditional=versions is not None, for_good=for_good)
-    _change(actor, task_id, statement, versions, {})
-    log.info("task_deleted", user_id=actor.user_id, task_id=task_id, for_good=for_good)
+    """Move a task to the trash, or delete it permanently, as always with `TRASH_DAYS=0`.
+
+    Raises `TaskNotFound`, `TaskChanged`.
+    """
+    permanent = permanent or not current_app.config["TRASH_DAYS"]
+    statement = sql.delete_task(conditional=versions is not None, permanent=permanent)
+    _execute_change(actor, task_id, statement, versions, {})
+    log.info("task_deleted", user_id=actor.user_id, task_id=task_id, for_good=permanent)
 
 
-def stored(fields: dict[str, Any]) -> dict[str, Any]:
-    """Add to a task's fields what is stored of their words."""
-    words = {column: folded(fields[name]) for column, name in WORDS.items() if name in fields}
+def add_words(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields together with the folded words of those that are searchable."""
+    words = {column: fold(fields[name]) for column, name in WORDS.items() if name in fields}
     return {**fields, **words}
 
 
-def _change(
+def _execute_change(
     actor: Actor,
     task_id: str,
     statement: ClauseElement,
     versions: list[int] | None,
     values: dict[str, Any],
 ) -> Row:
-    whose = {"owner": actor.user_id, "task": task_id}
+    key = {"owner": actor.user_id, "task": task_id}
     expected = {} if versions is None else {"versions": versions}
-    changed = execute(statement, {**whose, **expected, **values}, acting_as=actor)
+    changed = execute(statement, {**key, **expected, **values}, acting_as=actor)
     if not changed and versions is not None:
         raise TaskChanged(current=get_task(actor, task_id))
     if not changed:
@@ -148,7 +151,7 @@ def _change(
     return changed[0]
 
 
-def _as_new(fields: dict[str, Any]) -> dict[str, Any]:
+def _prefix_new(fields: dict[str, Any]) -> dict[str, Any]:
     return {f"new_{name}": value for name, value in fields.items()}
 
 

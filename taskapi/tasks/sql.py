@@ -1,12 +1,12 @@
-"""The statements that write tasks.
+"""Build the statements that write tasks.
 
-Each takes the next number of its owner's change counter before it touches a task: that
-number is the task's version, the counter's row lock makes the numbers commit in order, and
-no two writes can wait for each other in a circle. The time of the change is read behind the
-same lock, so that times follow versions.
+Each increments its owner's change counter before it touches a task. The number becomes the task's
+version; the counter's row lock makes the numbers commit in order, and prevents deadlocks between
+the writers of one user. The time of the change is read under the same lock, so that times
+increase with versions.
 
-They are made once and sent with other values each time: making one takes longer than
-PostgreSQL does to answer it.
+Each statement is built once and executed with bind parameters: building it takes longer than
+PostgreSQL takes to execute it.
 """
 
 from __future__ import annotations
@@ -41,31 +41,31 @@ from taskapi.tasks.models import Content, Task, Tombstone, TrashedTask
 
 
 class Change(NamedTuple):
-    """The number of a change among those of its owner, and when it was its turn."""
+    """The number of a change in its owner's change counter, and its time."""
 
     number: ColumnElement[int]
     time: ColumnElement[datetime]
 
 
-def shown(kind: Any) -> tuple[Any, ...]:
-    """Name the columns that are answered of a task."""
-    completed = kind.completed_at.is_not(None).label("completed")
-    fields = (completed if name == "completed" else getattr(kind, name) for name in FIELDS)
-    return (kind.id, kind.user_id, *fields, kind.version)
+def list_output_columns(table: Any) -> tuple[Any, ...]:
+    """List the columns of `table` that make up a task in a response."""
+    completed = table.completed_at.is_not(None).label("completed")
+    fields = (completed if name == "completed" else getattr(table, name) for name in FIELDS)
+    return (table.id, table.user_id, *fields, table.version)
 
 
-COLUMNS = shown(Task)
-KEPT = ("user_id", "id", *COLUMN_FIELDS, *WORDS)
-"""What of a task is kept in the trash, and comes back from there."""
+COLUMNS = list_output_columns(Task)
+TRASHED_NAMES = ("user_id", "id", *COLUMN_FIELDS, *WORDS)
+"""The names of the columns that the trash keeps, and a restore brings back."""
 
-LEAVING = (
-    *(Task.__table__.c[name] for name in KEPT),
+DELETED_COLUMNS = (
+    *(Task.__table__.c[name] for name in TRASHED_NAMES),
     (
         func.to_jsonb(literal_column("tasks"))
         - array([literal(column.name) for column in Task.__table__.c])
     ).label("other_columns"),
 )
-"""What a statement that deletes tasks returns for `burying`."""
+"""The columns that a statement deleting tasks returns for `write_tombstones`."""
 
 OWNER = bindparam("owner", type_=Task.user_id.type)
 IS_OWN = (Task.user_id == OWNER, Task.id == bindparam("task"))
@@ -74,20 +74,21 @@ _QUOTA = bindparam("quota", type_=BigInteger())
 _NEW_COMPLETED = bindparam("new_completed", type_=Boolean())
 
 
-def changing(by: Any = 1, *, perhaps_first: bool = False, adding: Any = None) -> Change:
-    """Count the changes of a statement; the number is that of the last of them.
+def next_change(by: Any = 1, *, may_be_first: bool = False, adding: Any = None) -> Change:
+    """Build the increment of the change counter; `number` is that of the last of `by` changes.
 
-    `adding` is the number of new tasks; beyond the quota nothing is counted, and the statement
-    does nothing. Whose accounts are elsewhere has a row here from the first task on.
+    `adding` is the number of new tasks; if they exceed the quota, the counter returns no row and
+    the statement changes nothing. `may_be_first` inserts the owner's row if it is missing: with
+    `AUTH_MODE` external or path it exists from the first task on.
     """
     values = {"change_seq": User.change_seq + by}
     fits: list[ColumnElement[bool]] = []
     if adding is not None:
         values["task_count"] = User.task_count + adding
-        # What adds nothing goes on above a quota that has been lowered.
+        # A write that adds no task succeeds above a lowered quota.
         fits = [User.task_count + adding <= func.greatest(User.task_count, _QUOTA)]
     counted: Insert | Update = update(User).where(User.id == OWNER, *fits).values(values)
-    if perhaps_first:
+    if may_be_first:
         first_change = func.taskapi_first_change(type_=BigInteger)
         first = select(OWNER, first_change + by, adding).where(adding <= _QUOTA)
         counted = (
@@ -103,95 +104,98 @@ def changing(by: Any = 1, *, perhaps_first: bool = False, adding: Any = None) ->
     )
 
 
-CHANGE = changing()
+CHANGE = next_change()
 _ONE = literal_column("1", BigInteger)
 
 
-def _new(name: str) -> BindParameter[Any]:
-    """Stand for the value that a column is to have."""
+def _bind_new(name: str) -> BindParameter[Any]:
+    """Make the bind parameter for the new value of a column."""
     return bindparam(f"new_{name}", type_=Task.__table__.c[name].type)
 
 
 @cache
-def creating(*, perhaps_first: bool, named_by_client: bool) -> ClauseElement:
-    """Make the statement that adds a task; an id that is taken already adds nothing."""
-    change = changing(_ONE, perhaps_first=perhaps_first, adding=_ONE)
+def insert_task(*, may_be_first: bool, has_requested_id: bool) -> ClauseElement:
+    """Build the statement that inserts a task, or nothing if the requested id is taken."""
+    change = next_change(_ONE, may_be_first=may_be_first, adding=_ONE)
     values = {
         "user_id": OWNER,
-        **{name: _new(name) for name in ("id", *STORED, *WORDS)},
+        **{name: _bind_new(name) for name in ("id", *STORED, *WORDS)},
         "completed_at": case((_NEW_COMPLETED, change.time)),
         "created_at": change.time,
         "updated_at": change.time,
         "version": change.number,
     }
-    # From the counter, so that whose account is being deleted at this moment adds nothing.
+    # Without a counter row, the account is being deleted, and nothing may be inserted.
     row = select(*values.values()).where(change.number.is_not(None))
-    if named_by_client:
+    if has_requested_id:
         row = row.where(~_in_trash())
     new = insert(Task).from_select(list(values), row)
-    if named_by_client:
+    if has_requested_id:
         new = new.on_conflict_do_nothing(index_elements=[Task.user_id, Task.id])
     return new.returning(*COLUMNS)
 
 
 @cache
-def setting(names: frozenset[str], *, conditional: bool) -> Update:
-    """Make the statement that sets these columns, if the version is one of `versions`."""
-    values: dict[str, Any] = {name: _new(name) for name in names - {"completed"}}
+def update_task(names: frozenset[str], *, conditional: bool) -> Update:
+    """Build the statement that sets columns, if `conditional` only for one of `versions`."""
+    values: dict[str, Any] = {name: _bind_new(name) for name in names - {"completed"}}
     if "completed" in names:
-        # A completed task keeps its first time.
+        # A completed task keeps its time of completion.
         first = func.coalesce(Task.completed_at, CHANGE.time)
         values["completed_at"] = case((_NEW_COMPLETED, first))
-    return _updating(values, conditional=conditional)
+    return _update_values(values, conditional=conditional)
 
 
 @cache
-def flipping(*, conditional: bool) -> Update:
-    """Make the statement that completes an open task and reopens a completed one."""
-    flipped = case((Task.completed_at.is_(None), CHANGE.time))
-    return _updating({"completed_at": flipped}, conditional=conditional)
+def toggle_completed(*, conditional: bool) -> Update:
+    """Build the statement that completes an open task and reopens a completed one."""
+    toggled = case((Task.completed_at.is_(None), CHANGE.time))
+    return _update_values({"completed_at": toggled}, conditional=conditional)
 
 
 @cache
-def deleting(*, conditional: bool, for_good: bool) -> ClauseElement:
-    """Make the statement that moves a task to the trash, or deletes it for good."""
-    gone = (
+def delete_task(*, conditional: bool, permanent: bool) -> ClauseElement:
+    """Build the statement that moves a task to the trash, or deletes it permanently."""
+    deleted = (
         delete(Task)
         .where(*IS_OWN, *([_IS_MATCH] if conditional else []), CHANGE.number.is_not(None))
-        .returning(*LEAVING)
-        .cte("gone")
+        .returning(*DELETED_COLUMNS)
+        .cte("deleted")
     )
-    parts = burying(gone, CHANGE.number, CHANGE.time, for_good=for_good)
-    return select(gone.c.id).add_cte(*parts)
+    parts = write_tombstones(deleted, CHANGE.number, CHANGE.time, permanent=permanent)
+    return select(deleted.c.id).add_cte(*parts)
 
 
-def burying(
-    gone: Any, number: ColumnElement[int], time: ColumnElement[datetime], *, for_good: bool
+def write_tombstones(
+    deleted: Any, number: ColumnElement[int], time: ColumnElement[datetime], *, permanent: bool
 ) -> list[Any]:
-    """Make the parts of a statement that keep what it has deleted."""
-    buried = insert(Tombstone).from_select(
+    """Build the CTEs that write tombstones, and trash unless `permanent`, for `deleted` rows.
+
+    `number` and `time` are those of the deletion; `deleted` has the `DELETED_COLUMNS`.
+    """
+    tombstones = insert(Tombstone).from_select(
         ["user_id", "id", "version", "deleted_at"],
-        select(gone.c.user_id, gone.c.id, number, time),
+        select(deleted.c.user_id, deleted.c.id, number, time),
     )
-    parts = [_replacing(buried, ["version", "deleted_at"]).cte("buried")]
-    if not for_good:
-        names = [*KEPT, "other_columns"]
-        kept = [*names, "version", "deleted_at"]
+    parts = [_upsert(tombstones, ["version", "deleted_at"]).cte("written_tombstones")]
+    if not permanent:
+        copied = [*TRASHED_NAMES, "other_columns"]
+        names = [*copied, "version", "deleted_at"]
         trashed = insert(TrashedTask).from_select(
-            kept, select(*(gone.c[name] for name in names), number, time)
+            names, select(*(deleted.c[name] for name in copied), number, time)
         )
-        # An id can be in the trash already only where somebody created it anew meanwhile.
-        parts.append(_replacing(trashed, kept[2:]).cte("trashed"))
+        # The id is in the trash already if the client created the task again after deleting it.
+        parts.append(_upsert(trashed, names[2:]).cte("trashed"))
     return parts
 
 
-def _replacing(new: Insert, names: list[str]) -> Insert:
+def _upsert(new: Insert, names: list[str]) -> Insert:
     return new.on_conflict_do_update(
         index_elements=["user_id", "id"], set_={name: new.excluded[name] for name in names}
     )
 
 
-def _updating(values: dict[str, Any], *, conditional: bool) -> Update:
+def _update_values(values: dict[str, Any], *, conditional: bool) -> Update:
     return (
         update(Task)
         .where(*IS_OWN, *([_IS_MATCH] if conditional else []))
@@ -201,17 +205,17 @@ def _updating(values: dict[str, Any], *, conditional: bool) -> Update:
 
 
 def _in_trash() -> ColumnElement[bool]:
-    is_same = (TrashedTask.user_id == OWNER, TrashedTask.id == _new("id"))
+    is_same = (TrashedTask.user_id == OWNER, TrashedTask.id == _bind_new("id"))
     return select(TrashedTask.id).where(*is_same).exists()
 
 
 LOCK_OWNER = select(User.id).where(User.id == OWNER).with_for_update()
-"""Waits for whoever else writes for this owner; the statements that follow see what they did."""
+"""Locks the owner's row: later statements of the transaction see the previous writers' commits."""
 
 LOCK_COUNT = select(User.task_count).where(User.id == OWNER).with_for_update()
-"""Waits as `LOCK_OWNER` does; the count may be too high, and is never too low."""
+"""Locks as `LOCK_OWNER` does; the count may be too high, and is never too low."""
 
-COUNT_ANEW = (
+RECOUNT = (
     update(User)
     .where(User.id == OWNER)
     .values(
@@ -224,10 +228,10 @@ COUNT_ANEW = (
 GET = select(*COLUMNS).where(*IS_OWN)
 
 
-def _any_of(kind: type[Content]) -> tuple[ColumnElement[bool], ...]:
+def _match_ids(model: type[Content]) -> tuple[ColumnElement[bool], ...]:
     ids = bindparam("ids", type_=ARRAY(Uuid(as_uuid=False)))
-    return (kind.user_id == OWNER, kind.id == func.any(ids))
+    return (model.user_id == OWNER, model.id == func.any(ids))
 
 
-FIND = select(*COLUMNS).where(*_any_of(Task))
-FIND_IN_TRASH = select(TrashedTask.id).where(*_any_of(TrashedTask))
+FIND = select(*COLUMNS).where(*_match_ids(Task))
+FIND_IN_TRASH = select(TrashedTask.id).where(*_match_ids(TrashedTask))

@@ -1,9 +1,9 @@
-"""What a text is sought and sorted by: its words, without case and accents.
+"""Fold texts into words without case and accents, for searching and sorting.
 
-PostgreSQL could fold them only with extensions and locales that not every server has, so it
-is done here, and what comes out is stored beside the text. Characters are told apart by their
-Unicode properties, so that every script is treated alike; a migration renews what is stored
-where the rules change.
+PostgreSQL can fold them only with extensions and locales that not every server has, so Python folds
+them, and the result is stored beside the text. Characters are classified by their Unicode
+properties, so that every script is treated alike. If the rules change, a migration folds all stored
+texts again.
 """
 
 from __future__ import annotations
@@ -13,40 +13,40 @@ from typing import Final
 
 from taskapi.text import INVISIBLE
 
-# Letters that have no accent to lose but are typed without their stroke all the same.
+# Letters without a decomposition that are often typed without their stroke.
 _STROKES: Final = str.maketrans(
     {"ø": "o", "ł": "l", "đ": "d", "ħ": "h", "ŧ": "t", "ı": "i", "æ": "ae", "œ": "oe"}
 )
 
-# Scripts that put no space between words, by the beginning of their characters' names.
+# Scripts without spaces between words, by the prefix of their characters' names.
 _UNSPACED: Final = (
     *("CJK ", "HIRAGANA ", "KATAKANA", "HALFWIDTH KATAKANA", "BOPOMOFO ", "YI ", "NUSHU "),
     *("TANGUT ", "THAI ", "LAO ", "MYANMAR ", "KHMER ", "TAI ", "NEW TAI ", "IDEOGRAPHIC "),
 )
-_LONGEST: Final = 8000  # characters; some decompose into eighteen
-_CACHED_BELOW: Final = 0x3000
-"""The code points whose treatment is remembered: 12,000 of them, but not 100,000 ideographs."""
+_MAX_DECOMPOSED_LENGTH: Final = 8000  # characters; some decompose into eighteen
+_MAX_CACHED_CODE_POINT: Final = 0x3000
+"""The limit, exclusive, of cached replacements: 12,000 code points, without 100,000 ideographs."""
 
 
 class _Table(dict[int, str]):
-    """A table for `str.translate` that fills itself."""
+    """A table for `str.translate` that computes and caches its entries."""
 
     def __missing__(self, code: int) -> str:
         replacement = self.replace(chr(code))
-        if code < _CACHED_BELOW:
+        if code < _MAX_CACHED_CODE_POINT:
             self[code] = replacement
         return replacement
 
     def replace(self, character: str) -> str:
-        """Return what a character becomes."""
+        """Return the replacement of a character."""
         raise NotImplementedError
 
 
 class _Marks(_Table):
-    """Drop invisible characters, and the marks that people leave out when they type.
+    """Remove invisible characters and accents.
 
-    Those are nonspacing marks above and below (combining class 200 and more, or 1) and the points
-    of Hebrew and Arabic (10 to 36). In other scripts marks are vowels, or make another letter.
+    Accents are nonspacing marks above and below (combining class 200 and more, or 1) and the points
+    of Hebrew and Arabic (10 to 36). In other scripts, marks are vowels or make another letter.
     """
 
     def replace(self, character: str) -> str:
@@ -58,10 +58,10 @@ class _Marks(_Table):
 
 
 class _Separators(_Table):
-    """Put spaces between words.
+    """Separate words by spaces.
 
-    Letters, digits and marks make words. A symbol beyond Latin-1, pictures included, and a
-    character of an unspaced script is a word by itself. All else stands between words.
+    Letters, digits and marks make up words. A symbol beyond Latin-1, emoji included, and a
+    character of a script without spaces is a word by itself. All other characters are separators.
     """
 
     def replace(self, character: str) -> str:
@@ -78,21 +78,21 @@ _SEPARATORS: Final = _Separators()
 
 
 def words(text: str | None) -> list[str]:
-    """Return the words of a text as they are compared; "Crème Brûlée!" has creme and brulee."""
+    """Return the folded words of a text: `creme` and `brulee` for "Crème Brûlée!"."""
     if not text:
         return []
     if not text.isascii():
-        decomposed = unicodedata.normalize("NFKD", text.casefold())[:_LONGEST]
+        decomposed = unicodedata.normalize("NFKD", text.casefold())[:_MAX_DECOMPOSED_LENGTH]
         text = unicodedata.normalize("NFC", decomposed.translate(_MARKS)).translate(_STROKES)
     return text.casefold().translate(_SEPARATORS).split()
 
 
-def folded(text: str | None) -> str:
-    """Return the words of a text as they are stored, with a space between them."""
+def fold(text: str | None) -> str:
+    """Return the folded words of a text, separated by spaces, as they are stored."""
     return " ".join(words(text))
 
 
 def patterns(query: str) -> list[str]:
-    """Return the patterns of LIKE that find a space and the words' beginnings behind it."""
-    # No word has a character that means something to LIKE.
+    """Return a pattern of LIKE for each word of a search, which matches words with this prefix."""
+    # Folded words contain no character that is special in LIKE.
     return [f"% {word}%" for word in words(query)]

@@ -36,17 +36,17 @@ from taskapi.exceptions import Busy, ErrorBudget, FieldError, ValidationFailed
 from taskapi.http.payload import load
 from taskapi.tasks import quota, sql
 from taskapi.tasks.fields import IMPORTED
-from taskapi.tasks.listing import Wanted, list_tasks, read_rest
+from taskapi.tasks.listing import TaskQuery, list_tasks, read_remaining
 from taskapi.tasks.models import Task, TrashedTask
 from taskapi.tasks.records import record_columns, record_values
-from taskapi.tasks.service import stored
+from taskapi.tasks.service import add_words
 from taskapi.transfer.schemas import ImportedTask
 
 MOST: Final = 10_000
 """How many tasks may come in one file."""
 
 _BATCH: Final = 500  # tasks in a statement, and in memory while they are sent
-_OLDEST_FIRST: Final = Wanted({}, "created_at")
+_OLDEST_FIRST: Final = TaskQuery({}, "created_at")
 
 _PATIENCE_SECONDS: Final = 1.0
 _READING: Final = Lock()
@@ -57,7 +57,7 @@ log = structlog.get_logger()
 def export_tasks(actor: Actor) -> tuple[list[Row], Iterator[list[Row]]]:
     """Return the first tasks, the oldest first, and read the others as they are asked for."""
     first = list_tasks(actor, _OLDEST_FIRST, _BATCH, None)
-    return first.tasks or [], read_rest(actor, _OLDEST_FIRST, first, _BATCH) or iter(())
+    return first.tasks or [], read_remaining(actor, _OLDEST_FIRST, first, _BATCH) or iter(())
 
 
 def import_tasks(
@@ -151,7 +151,7 @@ def _read_all(
             if not dry_run or "id" in one or identify is not _new_id:
                 line["id"] = task["id"]
             # Here, and not while the owner's other writes wait.
-            wanted.append((line, task if dry_run else stored(task)))
+            wanted.append((line, task if dry_run else add_words(task)))
     return report, wanted
 
 
@@ -182,7 +182,7 @@ def _add(actor: Actor, wanted: list[tuple[Row, dict[str, Any]]], *, dry_run: boo
         batch = [{"place": place, **task} for place, task in enumerate(new[start:][:_BATCH], 1)]
         values = {
             "owner": actor.user_id,
-            "quota": quota.tasks_per_user(),
+            "quota": quota.get_task_quota(),
             "count": len(batch),
             "tasks": orjson.dumps(batch).decode(),
         }
@@ -191,7 +191,7 @@ def _add(actor: Actor, wanted: list[tuple[Row, dict[str, Any]]], *, dry_run: boo
 
 def _adding() -> ClauseElement:
     count = bindparam("count", type_=BigInteger())
-    change = sql.changing(by=count, adding=count)
+    change = sql.next_change(by=count, adding=count)
     time = DateTime(timezone=True)
     said = (
         func.jsonb_to_recordset(bindparam("tasks", type_=JSONB()))

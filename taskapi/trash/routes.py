@@ -13,7 +13,7 @@ from taskapi.http.etags import tag
 from taskapi.http.pagination import BATCH, list_response, page_of
 from taskapi.http.views import endpoint
 from taskapi.tasks.exceptions import TaskNotFound
-from taskapi.tasks.listing import Place
+from taskapi.tasks.listing import PageKey
 from taskapi.tasks.schemas import DEFAULT_LIMIT, PageQuery, Task
 from taskapi.trash import service
 from taskapi.trash.schemas import Trash
@@ -29,11 +29,11 @@ def list_trash(query: dict[str, Any]) -> Any:
     """List what you deleted, the last first: all of it, or with `limit` page by page."""
     if "limit" not in query and "cursor" not in query:
         tasks, last = service.list_trash(g.actor, BATCH, None)
-        return list_response(tasks, service.read_rest(g.actor, last, BATCH), {})
+        return list_response(tasks, service.read_remaining(g.actor, last, BATCH), {})
     scope = ("trash", g.actor.user_id)
     after = None
     if "cursor" in query:
-        after = Place(*cursors.read(query["cursor"], "cursor", *scope))
+        after = PageKey(*cursors.read(query["cursor"], "cursor", *scope))
     tasks, last = service.list_trash(g.actor, query.get("limit", DEFAULT_LIMIT), after)
     cursor = cursors.write([*last], *scope) if last else None
     count_all = partial(service.count_trash, g.actor) if "include" in query else None

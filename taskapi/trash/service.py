@@ -26,14 +26,14 @@ from taskapi.auth.models import User
 from taskapi.db.execute import Actor, Row, execute
 from taskapi.tasks.exceptions import TaskExists, TaskNotFound
 from taskapi.tasks.list_statements import COUNTERS
-from taskapi.tasks.listing import Place, refuse_outdated
+from taskapi.tasks.listing import PageKey, validate_cursor_change
 from taskapi.tasks.models import Task, Tombstone, TrashedTask
-from taskapi.tasks.sql import CHANGE, OWNER, shown
+from taskapi.tasks.sql import CHANGE, OWNER, list_output_columns
 
 log = structlog.get_logger()
 
 
-def list_trash(actor: Actor, limit: int, after: Place | None) -> tuple[list[Row], Place | None]:
+def list_trash(actor: Actor, limit: int, after: PageKey | None) -> tuple[list[Row], PageKey | None]:
     """Return a page of what was deleted, the last first, and what the next page comes after.
 
     Raises `ValidationFailed` where `after` is of an earlier incarnation.
@@ -44,7 +44,7 @@ def list_trash(actor: Actor, limit: int, after: Place | None) -> tuple[list[Row]
     found = execute(_NEXT_PAGE if after else _FIRST_PAGE, values, acting_as=actor)
     last_change, floor = (found[0]["change_seq"], found[0]["feed_floor"]) if found else (0, 0)
     if after:
-        refuse_outdated(after.last_change, last_change, floor)
+        validate_cursor_change(after.last_change, last_change, floor)
     if found and found[0]["id"] is None:
         found = []
     for row in found:
@@ -52,15 +52,15 @@ def list_trash(actor: Actor, limit: int, after: Place | None) -> tuple[list[Row]
     if len(found) <= limit:
         return found, None
     last = found[limit - 1]
-    return found[:limit], Place(last["deleted_at"], last["id"], last_change)
+    return found[:limit], PageKey(last["deleted_at"], last["id"], last_change)
 
 
-def read_rest(actor: Actor, last: Place | None, size: int) -> Iterator[list[Row]] | None:
+def read_remaining(actor: Actor, last: PageKey | None, size: int) -> Iterator[list[Row]] | None:
     """Read what comes after `last`, `size` tasks each, as they are asked for; None if nothing."""
-    return None if last is None else _read_on(actor, last, size)
+    return None if last is None else _read_pages(actor, last, size)
 
 
-def _read_on(actor: Actor, last: Place | None, size: int) -> Iterator[list[Row]]:
+def _read_pages(actor: Actor, last: PageKey | None, size: int) -> Iterator[list[Row]]:
     while last is not None:
         tasks, last = list_trash(actor, size, last)
         yield tasks
@@ -122,7 +122,9 @@ def _restoring() -> ClauseElement:
         Tombstone.user_id == gone.c.user_id, Tombstone.id == gone.c.id
     )
     return (
-        select(*shown(restored.c)).select_from(gone, restored).add_cte(forgotten.cte("forgotten"))
+        select(*list_output_columns(restored.c))
+        .select_from(gone, restored)
+        .add_cte(forgotten.cte("forgotten"))
     )
 
 
@@ -132,7 +134,7 @@ _IS_OWN = (TrashedTask.user_id == OWNER, TrashedTask.id == bindparam("task"))
 
 def _page(*beyond: ColumnElement[bool]) -> ClauseElement:
     page = (
-        select(*shown(TrashedTask), TrashedTask.deleted_at)
+        select(*list_output_columns(TrashedTask), TrashedTask.deleted_at)
         .where(TrashedTask.user_id == OWNER, *beyond)
         .order_by(TrashedTask.deleted_at.desc(), TrashedTask.id.desc())
         .limit(bindparam("count", type_=Integer()))

@@ -8,7 +8,7 @@ import pytest
 from taskapi import create_app
 from taskapi.db.base import db
 from taskapi.openapi import build_document
-from taskapi.tasks import moving
+from taskapi.tasks import reordering
 from tests.support.people import assert_problem, assert_refused_field, json_of, outsider, register
 from tests.support.service import make_settings
 from tests.support.wire import PREPARATION, tapped
@@ -461,7 +461,7 @@ def test_all_or_none_is_none_where_one_is_bad(alice, bad, status, code):
 def test_where_there_is_no_room_to_move_nothing_is_done_and_the_document_says_so(
     app, alice, monkeypatch
 ):
-    monkeypatch.setattr(moving, "_WINDOWS", (2, 4))
+    monkeypatch.setattr(reordering, "_WINDOW_SIZES", (2, 4))
     tasks = [alice.creates(str(number))["id"] for number in range(20)]
     before = everything(alice)
 

@@ -24,7 +24,7 @@ from werkzeug.test import EnvironBuilder, TestResponse
 
 from taskapi.tasks.fields import DEFAULTS, WRITABLE
 from taskapi.tasks.list_statements import SORTS
-from taskapi.tasks.words import folded, words
+from taskapi.tasks.words import fold, words
 from taskapi.text import is_blank
 from tests.support import service
 from tests.support.people import json_of, register
@@ -173,7 +173,7 @@ class Model:
 
 def _key(task: Task, name: str) -> Any:
     if name == "title":
-        return folded(task["title"])[:255]
+        return fold(task["title"])[:255]
     return task["version" if name == "updated_at" else name]
 
 

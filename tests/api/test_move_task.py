@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from taskapi.tasks import moving
+from taskapi.tasks import reordering
 from tests.support.people import assert_problem, assert_refused_field, json_of
 
 LOWEST, HIGHEST = -(2**31), 2**31 - 1
@@ -472,7 +472,7 @@ def test_thousands_of_equals_are_spread_once(alice, sql):
 
 
 def test_where_too_many_have_the_same_order_nothing_is_moved(alice, sql, monkeypatch):
-    monkeypatch.setattr(moving, "_WINDOWS", (2, 4))
+    monkeypatch.setattr(reordering, "_WINDOW_SIZES", (2, 4))
     tasks = [alice.creates(str(number)) for number in range(20)]
     before = alice.get("/tasks?sort=order").json
 

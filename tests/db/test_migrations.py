@@ -12,7 +12,7 @@ from taskapi import create_app
 from taskapi.db.base import db
 from taskapi.db.execute import SYSTEM, ensure_ready, execute
 from taskapi.exceptions import DatabaseNotReady
-from taskapi.tasks.words import folded
+from taskapi.tasks.words import fold
 from tests.support.people import assert_problem, register
 from tests.support.service import ROOT, make_settings, run_cli
 
@@ -126,8 +126,8 @@ def test_the_words_of_tasks_that_are_there_are_made_anew(fresh, table):
     rows = execute(select, acting_as=SYSTEM)
     assert {row["title"] for row in rows} == set(titles)
     for row in rows:
-        assert row["title_words"] == folded(row["title"])
-        assert row["description_words"] == folded(f"{row['title']} é")
+        assert row["title_words"] == fold(row["title"])
+        assert row["description_words"] == fold(f"{row['title']} é")
 
 
 def test_an_older_release_lives_with_a_newer_schema(new_database):

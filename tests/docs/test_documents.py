@@ -10,7 +10,7 @@ import pytest
 
 from taskapi import openapi
 from taskapi.http.problems import catalogue
-from taskapi.tasks.schemas import SERVER_WRITTEN
+from taskapi.tasks.schemas import SERVER_FIELDS
 from taskapi.trash.service import NOT_HERE
 from tests.support.service import ROOT
 
@@ -141,11 +141,11 @@ def test_what_validates_is_what_is_described(client):
     assert not [
         name for name, field in schemas["TaskPatch"]["properties"].items() if "default" in field
     ]
-    assert set(SERVER_WRITTEN) < set(schemas["TaskInput"]["properties"])
+    assert set(SERVER_FIELDS) < set(schemas["TaskInput"]["properties"])
     assert schemas["TaskInput"]["properties"]["order"]["minimum"] == -(2**31)
     assert schemas["Registration"]["properties"]["password"]["minLength"] == 8
     assert set(schemas["Task"]["required"]) == {
-        *SERVER_WRITTEN,
+        *SERVER_FIELDS,
         "title",
         "description",
         "completed",
