@@ -1,4 +1,4 @@
-"""Many operations on tasks in one request."""
+"""Batches: run many task operations in one request."""
 
 from __future__ import annotations
 

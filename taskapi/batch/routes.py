@@ -1,4 +1,4 @@
-"""Many operations in one request, for whoever the token belongs to."""
+"""The view of `/tasks/batch`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from taskapi.settings import BATCH_LIMIT
 
 blueprint = Section("batch", __name__, "Many operations at once.", "/tasks/batch")
 
-_REFUSALS = ("task_not_found", "precondition_failed", "task_in_trash", "no_room", "quota_exceeded")
+_PROBLEMS = ("task_not_found", "precondition_failed", "task_in_trash", "no_room", "quota_exceeded")
 
 
 @blueprint.post("")
@@ -27,27 +27,28 @@ _REFUSALS = ("task_not_found", "precondition_failed", "task_in_trash", "no_room"
     idempotency="stored_answer",
     status=207,
     returns=Results(),
-    problems=_REFUSALS,
-    problem_members={code: {"index": 0} for code in _REFUSALS},
+    problems=_PROBLEMS,
+    problem_members={code: {"index": 0} for code in _PROBLEMS},
     response_example={"results": EXAMPLE_RESULTS},
 )
 def run_operations(body: dict[str, Any]) -> Any:
-    """Run up to 100 operations on tasks, in their order.
+    """Run up to 100 task operations in order.
 
-    `create` (with an `id` of your own, if you like), `update` (as PATCH), `complete` (without
-    `data` it flips), `move` and `delete` (into the trash). Each is answered as if it had been
-    sent alone. With `atomic` all of them are done or none: then one that cannot be is the
-    problem that is answered, with its `index`.
+    Operations are `create` (optionally with a client-generated `id`), `update` (as PATCH),
+    `complete` (without `data`, it toggles `completed`), `move` and `delete` (moves to the trash).
+    Each operation has its own result, as if it were sent alone. With `atomic`, either all
+    operations take effect or none: the response to a failure is the problem of the failed
+    operation, with its `index`.
     """
     operations = body["operations"]
     charge(len(operations) - 1)
     outcomes = run_batch(g.actor, operations, atomic=body["atomic"])
     budget = ErrorBudget()
-    results = [_result(*pair, budget) for pair in zip(operations, outcomes, strict=True)]
+    results = [_make_result(*pair, budget) for pair in zip(operations, outcomes, strict=True)]
     return json_response({"results": results}, 207)
 
 
-def _result(operation: Operation, outcome: Outcome, budget: ErrorBudget) -> dict[str, Any]:
+def _make_result(operation: Operation, outcome: Outcome, budget: ErrorBudget) -> dict[str, Any]:
     if isinstance(outcome, ValidationFailed):
         outcome = budget.spend(outcome)
     if isinstance(outcome, TaskapiError):

@@ -1,4 +1,4 @@
-"""What JSON may say in a batch: each operation by itself is good or bad."""
+"""The input and output schemas of batches; each operation is validated by itself."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from taskapi.tasks.schemas import (
     TaskInput,
 )
 
-MOST: Final = 100  # operations
+MAX_OPERATIONS: Final = 100
 
 
 class Operation(NamedTuple):
-    """An operation of a batch. Without an id a task gets one of ours."""
+    """An operation of a batch. `create` without an id gets a generated one."""
 
     op: str
     id: str | None
@@ -35,14 +35,14 @@ class Operation(NamedTuple):
 
 
 class Version(Coded):
-    """The version that a task must have: the number, or its ETag."""
+    """The version that a task must have, as a number or an ETag; deserialized to a list of one."""
 
     default_error_messages = {
         "invalid": 'This must be a version such as 42, or its ETag, "\\"42\\"".'
     }
 
     def _deserialize(self, value: Any, *_args: Any, **_kwargs: Any) -> list[int]:
-        # To JSON, 42.0 is as whole as 42; true is no number.
+        # JSON has one number type, so 42.0 is an integer; Python's bool is excluded by type().
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         digits = str(value).removeprefix("W/").strip('"') if type(value) in (int, str) else ""
@@ -51,20 +51,20 @@ class Version(Coded):
         return [int(digits)]
 
 
-class _Creating(Input):
+class _CreateOperation(Input):
     op = Choice(["create"], required=True)
     id = Id()
     data = Coded(required=True)
 
 
-class _Closing(Input):
+class _Operation(Input):
     op = Choice(["create", "update", "complete", "move", "delete"], required=True)
     id = Id(required=True)
     if_match = Version()
     data = Coded()
 
 
-class _Changing(_Closing):
+class _OperationWithData(_Operation):
     data = Coded(required=True)
 
 
@@ -75,20 +75,23 @@ DATA: Final[Mapping[str, Input]] = {
     "move": Move(),
     "delete": Input(),
 }
-_CLOSING: Final = _Closing()
-_OUTER: Final[dict[Any, Input]] = {
-    "create": _Creating(),
-    "update": _Changing(),
-    "move": _Changing(),
+_OPERATION: Final = _Operation()
+_OPERATIONS: Final[dict[Any, Input]] = {
+    "create": _CreateOperation(),
+    "update": _OperationWithData(),
+    "move": _OperationWithData(),
 }
+"""The schemas of operations by `op`; `_OPERATION` is that of all others."""
 
 
-def _described(op: str, required: list[str], data: dict[str, Any] | None) -> dict[str, Any]:
-    identified: dict[str, Any] = {"type": "string", "format": "uuid"}
-    properties: dict[str, Any] = {"op": {"type": "string", "enum": [op]}, "id": identified}
+def _describe_operation(
+    op: str, required: list[str], data: dict[str, Any] | None
+) -> dict[str, Any]:
+    task_id: dict[str, Any] = {"type": "string", "format": "uuid"}
+    properties: dict[str, Any] = {"op": {"type": "string", "enum": [op]}, "id": task_id}
     if op != "create":
         properties["if_match"] = {
-            "description": "Only if the task has this version.",
+            "description": "Run the operation only if the task has this version.",
             "type": ["integer", "string"],
             "minimum": 0,
             "maximum": 10**17,
@@ -104,7 +107,7 @@ def _described(op: str, required: list[str], data: dict[str, Any] | None) -> dic
     }
 
 
-def _named(schema: str) -> dict[str, Any]:
+def _schema_ref(schema: str) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{schema}"}
 
 
@@ -114,19 +117,19 @@ _EXAMPLE: Final = [
 ]
 
 
-def _description(data: Mapping[str, Input]) -> dict[str, Any]:
-    named = {op: _named(component_name(schema)) for op, schema in data.items()}
+def _describe_operations(data: Mapping[str, Input]) -> dict[str, Any]:
+    refs = {op: _schema_ref(component_name(schema)) for op, schema in data.items()}
     return {
         "type": "array",
         "minItems": 1,
-        "maxItems": MOST,
+        "maxItems": MAX_OPERATIONS,
         "items": {
             "oneOf": [
-                _described("create", ["data"], named["create"]),
-                _described("update", ["id", "data"], named["update"]),
-                _described("complete", ["id"], named["complete"]),
-                _described("move", ["id", "data"], named["move"]),
-                _described("delete", ["id"], None),
+                _describe_operation("create", ["data"], refs["create"]),
+                _describe_operation("update", ["id", "data"], refs["update"]),
+                _describe_operation("complete", ["id"], refs["complete"]),
+                _describe_operation("move", ["id", "data"], refs["move"]),
+                _describe_operation("delete", ["id"], None),
             ]
         },
         "example": _EXAMPLE,
@@ -134,7 +137,7 @@ def _description(data: Mapping[str, Input]) -> dict[str, Any]:
 
 
 class Operations(Coded):
-    """Operations, and in the place of each that says what none can say, its `ValidationFailed`."""
+    """A list of operations; deserialized to an `Operation` or a `ValidationFailed` for each."""
 
     default_error_messages = {
         "wrong_type": "This must be a list of operations.",
@@ -143,26 +146,30 @@ class Operations(Coded):
 
     def __init__(self, data: Mapping[str, Input] = DATA, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.metadata = {**_description(data), **self.metadata}
+        self.metadata = {**_describe_operations(data), **self.metadata}
         self.data = data
 
     def _deserialize(self, value: Any, *_args: Any, **_kwargs: Any) -> list[Any]:
         if not isinstance(value, list):
             raise self.make_error("wrong_type")
-        if not 1 <= len(value) <= MOST:
-            raise self.make_error("wrong_length", length=len(value), most=MOST)
-        return [_read(index, said, self.data) for index, said in enumerate(value)]
+        if not 1 <= len(value) <= MAX_OPERATIONS:
+            raise self.make_error("wrong_length", length=len(value), most=MAX_OPERATIONS)
+        return [_load_operation(index, item, self.data) for index, item in enumerate(value)]
 
 
-def _read(index: int, said: Any, schemas: Mapping[str, Input]) -> Operation | ValidationFailed:
-    where = f"/operations/{index}"
+def _load_operation(
+    index: int, payload: Any, schemas: Mapping[str, Input]
+) -> Operation | ValidationFailed:
+    pointer = f"/operations/{index}"
     try:
-        op = said.get("op") if isinstance(said, Mapping) else None
-        outer = load(_OUTER.get(op, _CLOSING) if isinstance(op, str) else _CLOSING, said, where)
-        data = load(schemas[outer["op"]], outer.get("data", {}), f"{where}/data")
-    except ValidationFailed as refusal:
-        return refusal.with_traceback(None)  # Its frames hold the outcomes, and so itself.
-    return Operation(outer["op"], outer.get("id"), outer.get("if_match"), data)
+        op = payload.get("op") if isinstance(payload, Mapping) else None
+        schema = _OPERATIONS.get(op, _OPERATION) if isinstance(op, str) else _OPERATION
+        loaded = load(schema, payload, pointer)
+        data = load(schemas[loaded["op"]], loaded.get("data", {}), f"{pointer}/data")
+    except ValidationFailed as error:
+        # The traceback's frames would hold the list of outcomes, a reference cycle.
+        return error.with_traceback(None)
+    return Operation(loaded["op"], loaded.get("id"), loaded.get("if_match"), data)
 
 
 EXAMPLE_RESULTS: Final = [
@@ -173,7 +180,8 @@ EXAMPLE_RESULTS: Final = [
 
 class Batch(Input):
     atomic = Boolean(
-        load_default=False, metadata={"description": "All of them or none.", "example": False}
+        load_default=False,
+        metadata={"description": "Run all operations or none.", "example": False},
     )
     operations = Operations(required=True)
 
@@ -181,11 +189,14 @@ class Batch(Input):
 class Result(Schema):
     status = fields.Integer(
         required=True,
-        metadata={"description": "As if it had been sent alone.", "example": 201},
+        metadata={
+            "description": "The status code of the operation, as if sent alone.",
+            "example": 201,
+        },
     )
-    task = fields.Nested(Task, metadata={"description": "As it is after the operation."})
+    task = fields.Nested(Task, metadata={"description": "The task after the operation."})
     problem = fields.Dict(
-        metadata={"description": "Why the operation was refused.", "allOf": [_named("Problem")]}
+        metadata={"description": "Why the operation failed.", "allOf": [_schema_ref("Problem")]}
     )
 
 
@@ -193,5 +204,5 @@ class Results(Schema):
     results = fields.List(
         fields.Nested(Result),
         required=True,
-        metadata={"description": "One for each operation, in the same order."},
+        metadata={"description": "The result of each operation, in the same order."},
     )

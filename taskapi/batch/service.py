@@ -1,8 +1,8 @@
-"""Batches: as many operations in one statement as can be.
+"""Run batches with as few statements as possible.
 
-Operations on different tasks do not see each other, so that one statement does all of them.
-Where a task comes again, or one is moved, what came before must have been done: there a new
-statement begins, in the same transaction.
+Operations on different tasks are independent, so one statement executes them all: a group. An
+operation that depends on an earlier one, on the same task or as a move, begins a new group, in the
+same transaction.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sqlalchemy import ClauseElement
 from uuid_utils import uuid7
 
 from taskapi.batch.schemas import Operation
-from taskapi.batch.sql import batch
+from taskapi.batch.sql import run_operations
 from taskapi.db.execute import Actor, Row, execute, transaction
 from taskapi.exceptions import SessionEnded, TaskapiError, ValidationFailed
 from taskapi.tasks import quota, reordering, service, sql
@@ -32,7 +32,7 @@ from taskapi.tasks.exceptions import (
 from taskapi.tasks.fields import WRITABLE
 
 Outcome = Row | TaskapiError | None
-"""The task after an operation, None where it is gone, or why the operation was refused."""
+"""The task after an operation, None after a deletion, or the error of a failed operation."""
 
 log = structlog.get_logger()
 
@@ -40,97 +40,119 @@ log = structlog.get_logger()
 def run_batch(
     actor: Actor, operations: Sequence[Operation | ValidationFailed], *, atomic: bool
 ) -> list[Outcome]:
-    """Run operations in their order and return what became of each.
+    """Run operations in order and return the outcome of each.
 
-    With `atomic` a refusal is raised, with its `index`, and nothing is done.
+    With `atomic`, raises the first error with its `index` after rolling everything back.
     """
     outcomes: list[Outcome] = [
-        one if isinstance(one, ValidationFailed) else None for one in operations
+        operation if isinstance(operation, ValidationFailed) else None for operation in operations
     ]
-    _refuse_all(outcomes, atomic=atomic)
-    waves = list(_waves(operations))
-    names = any(isinstance(one, Operation) and one.op == "create" and one.id for one in operations)
-    together = atomic or names or len(waves) > 1
-    with transaction(acting_as=actor) if together else nullcontext():
-        if names:
-            # Whether an id is taken must not change between the look and the write.
+    if atomic:
+        _raise_first_error(outcomes)
+    groups = list(_group_independent(operations))
+    has_requested_ids = any(
+        isinstance(operation, Operation) and operation.op == "create" and operation.id
+        for operation in operations
+    )
+    needs_transaction = atomic or has_requested_ids or len(groups) > 1
+    with transaction(acting_as=actor) if needs_transaction else nullcontext():
+        if has_requested_ids:
+            # No other writer may take one of the ids between the check and the insert.
             execute(sql.LOCK_OWNER, {"owner": actor.user_id}, acting_as=actor)
-        for wave in waves:
-            for index, outcome in _run(actor, wave).items():
+        for group in groups:
+            for index, outcome in _run_group(actor, group).items():
                 outcomes[index] = outcome
-            _refuse_all(outcomes, atomic=atomic)
-    refused = sum(isinstance(outcome, TaskapiError) for outcome in outcomes)
-    log.info("batch_done", user_id=actor.user_id, operations=len(operations), refused=refused)
+            if atomic:
+                _raise_first_error(outcomes)
+    failed = sum(isinstance(outcome, TaskapiError) for outcome in outcomes)
+    log.info("batch_done", user_id=actor.user_id, operations=len(operations), refused=failed)
     return outcomes
 
 
-def _refuse_all(outcomes: Sequence[Outcome], *, atomic: bool) -> None:
+def _raise_first_error(outcomes: Sequence[Outcome]) -> None:
     for index, outcome in enumerate(outcomes):
-        if atomic and isinstance(outcome, TaskapiError):
+        if isinstance(outcome, TaskapiError):
             outcome.members["index"] = index
             raise outcome
 
 
-def _waves(
+def _group_independent(
     operations: Sequence[Operation | ValidationFailed],
 ) -> Iterator[dict[int, Operation]]:
-    """Part the operations where one must see what another has done."""
-    wave: dict[int, Operation] = {}
+    """Split the operations into groups of independent ones, each by index."""
+    group: dict[int, Operation] = {}
     for index, operation in enumerate(operations):
         if isinstance(operation, ValidationFailed):
             continue
         is_alone = operation.op == "move" or (operation.op == "update" and not operation.data)
-        ids = {one.id for one in wave.values()}
-        if wave and (is_alone or operation.id in ids - {None}):
-            yield wave
-            wave = {}
-        wave[index] = operation
+        ids = {member.id for member in group.values()}
+        if group and (is_alone or operation.id in ids - {None}):
+            yield group
+            group = {}
+        group[index] = operation
         if is_alone:
-            yield wave
-            wave = {}
-    if wave:
-        yield wave
+            yield group
+            group = {}
+    if group:
+        yield group
 
 
-def _run(actor: Actor, wave: dict[int, Operation]) -> dict[int, Outcome]:
-    [first, *others] = wave.items()
+def _run_group(actor: Actor, group: dict[int, Operation]) -> dict[int, Outcome]:
+    [first, *others] = group.items()
     if not others and first[1].op in ("move", "update"):
         return {first[0]: _run_alone(actor, *first)}
-    named = {index: one if one.id else one._replace(id=str(uuid7())) for index, one in wave.items()}
-    creates = sum(one.op == "create" for one in named.values())
-    done = _send(actor, named, creates)
-    refused = [one for one in named.values() if one.id not in done]
-    here = _find(actor, sql.FIND, refused)
-    trashed = _find(actor, sql.FIND_IN_TRASH, [one for one in refused if one.op == "create"])
+    identified = {
+        index: operation if operation.id else operation._replace(id=str(uuid7()))
+        for index, operation in group.items()
+    }
+    creates = sum(operation.op == "create" for operation in identified.values())
+    done = _execute_group(actor, identified, creates)
+    failed = [operation for operation in identified.values() if operation.id not in done]
+    existing = _find(actor, sql.FIND, failed)
+    failed_creates = [operation for operation in failed if operation.op == "create"]
+    trashed = _find(actor, sql.FIND_IN_TRASH, failed_creates)
     excess: dict[int, Outcome] = {}
     if not done:
-        excess, done = _run_what_fits(actor, named, here.keys() | trashed.keys())
-    return {index: _outcome(one, done, here, trashed) for index, one in named.items()} | excess
+        excess, done = _run_within_quota(actor, identified, existing.keys() | trashed.keys())
+    return {
+        index: _find_outcome(operation, done, existing, trashed)
+        for index, operation in identified.items()
+    } | excess
 
 
-def _run_what_fits(
-    actor: Actor, wave: dict[int, Operation], taken: Set[str]
+def _run_within_quota(
+    actor: Actor, group: dict[int, Operation], taken: Set[str]
 ) -> tuple[dict[int, Outcome], dict[str, Row]]:
-    """Run a wave that was perhaps refused for the quota; return what exceeds it, and the rest.
+    """Run again a group that may have exceeded the quota, with as many creates as fit.
 
-    Creates whose id is `taken` were refused for that.
+    Creates with a `taken` id failed for that reason. Return the errors of the excess creates by
+    index, and the rows of successful operations by id.
     """
-    creates = [i for i, one in wave.items() if one.op == "create" and one.id not in taken]
+    creates = [
+        index
+        for index, operation in group.items()
+        if operation.op == "create" and operation.id not in taken
+    ]
     if not creates:
         return {}, {}
     with transaction(acting_as=actor):
         room = quota.find_room(actor, len(creates))
-        refusal = TaskQuotaExceeded(quota.get_task_quota(), room)
-        fits = set(creates[:room])
-        rest = {i: one for i, one in wave.items() if one.op != "create" or i in fits}
-        return dict.fromkeys(creates[room:], refusal), _send(actor, rest, room) if rest else {}
+        error = TaskQuotaExceeded(quota.get_task_quota(), room)
+        fitting = set(creates[:room])
+        rest = {
+            index: operation
+            for index, operation in group.items()
+            if operation.op != "create" or index in fitting
+        }
+        done = _execute_group(actor, rest, room) if rest else {}
+        return dict.fromkeys(creates[room:], error), done
 
 
-def _send(actor: Actor, wave: dict[int, Operation], creates: int) -> dict[str, Row]:
-    """Send operations as one statement; return the rows of those that were done, by id."""
-    operations = [_as_row(place, one) for place, one in enumerate(wave.values(), 1)]
+def _execute_group(actor: Actor, group: dict[int, Operation], creates: int) -> dict[str, Row]:
+    """Execute independent operations as one statement; return the rows of successful ones by id."""
+    operations = [_as_record(position, item) for position, item in enumerate(group.values(), 1)]
     rows = execute(
-        batch(
+        run_operations(
             may_be_first=actor.session_id is None,
             permanent=not current_app.config["TRASH_DAYS"],
         ),
@@ -146,22 +168,22 @@ def _send(actor: Actor, wave: dict[int, Operation], creates: int) -> dict[str, R
     return {row["id"]: row for row in rows}
 
 
-def _find(actor: Actor, statement: ClauseElement, refused: list[Operation]) -> dict[str, Row]:
-    if not refused:
+def _find(actor: Actor, statement: ClauseElement, operations: list[Operation]) -> dict[str, Row]:
+    if not operations:
         return {}
-    values = {"owner": actor.user_id, "ids": [one.id for one in refused]}
+    values = {"owner": actor.user_id, "ids": [operation.id for operation in operations]}
     return {row["id"]: row for row in execute(statement, values, acting_as=actor)}
 
 
-def _outcome(
-    operation: Operation, done: dict[str, Row], here: dict[str, Row], trashed: dict[str, Row]
+def _find_outcome(
+    operation: Operation, done: dict[str, Row], existing: dict[str, Row], trashed: dict[str, Row]
 ) -> Outcome:
     assert operation.id
     if operation.id in done:
         return None if operation.op == "delete" else done[operation.id]
-    current = here.get(operation.id)
+    current = existing.get(operation.id)
     if operation.op != "create":
-        # What is there all the same has another version.
+        # The task exists, so its version did not match.
         is_changed = current and operation.versions is not None
         return TaskChanged(current=current) if is_changed else TaskNotFound()
     if operation.id in trashed:
@@ -179,16 +201,22 @@ def _run_alone(actor: Actor, index: int, operation: Operation) -> Outcome:
         return reordering.move_task(
             actor, operation.id, anchor, before=before, versions=operation.versions
         )[0]
-    except ValidationFailed as refusal:
-        return refusal.below(f"/operations/{index}/data")
-    except TaskapiError as refusal:
-        return refusal.with_traceback(None)  # Its frames hold the outcomes, and so itself.
+    except ValidationFailed as error:
+        return error.below(f"/operations/{index}/data")
+    except TaskapiError as error:
+        # The traceback's frames would hold the list of outcomes, a reference cycle.
+        return error.with_traceback(None)
 
 
-def _as_row(place: int, operation: Operation) -> dict[str, Any]:
-    row = {"place": place, "op": operation.op, "id": operation.id, "versions": operation.versions}
+def _as_record(position: int, operation: Operation) -> dict[str, Any]:
+    record = {
+        "position": position,
+        "op": operation.op,
+        "id": operation.id,
+        "versions": operation.versions,
+    }
     data = service.add_words(operation.data)
     sets = {f"sets_{name}": name in data for name in WRITABLE}
     if operation.op == "complete":
-        sets["sets_completed"] = True  # To nothing said: the other of what it is.
-    return {**row, **sets, **data}
+        sets["sets_completed"] = True  # A missing `completed` toggles it.
+    return {**record, **sets, **data}
