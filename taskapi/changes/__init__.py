@@ -1,4 +1,4 @@
-"""The change feed: what a device that was away has missed."""
+"""The change feed, with long polls."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Final
 
 from flask import Flask
 
-from taskapi.changes import routes, waiting
+from taskapi.changes import long_poll, routes
 from taskapi.settings import Settings
 
 RESERVED_NAMES: Final = ("changes",)
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Add the routes, and the seats of those who wait for a change."""
-    waiting.init_app(app, settings)
+    """Register the routes and start the long poller."""
+    long_poll.init_app(app, settings)
     if settings.auth_mode != "path":
         app.register_blueprint(routes.blueprint)

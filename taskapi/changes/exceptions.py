@@ -1,4 +1,4 @@
-"""What can go wrong with the change feed."""
+"""Domain exceptions of the change feed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The change feed of whoever the token belongs to."""
+"""The view of the change feed, `/tasks/changes`."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 
 from flask import g
 
+from taskapi.changes.long_poll import wait_for_change
 from taskapi.changes.schemas import Changes, ChangesQuery
 from taskapi.changes.service import Position, read_changes
-from taskapi.changes.waiting import wait_for_change
 from taskapi.http import cursors
 from taskapi.http.app import Section, json_response
 from taskapi.http.views import endpoint
 
-_COME_AGAIN = "5"  # seconds, where there was no seat to wait on
+_RETRY_AFTER_SECONDS = "5"  # while all slots for long polls are taken
 
 blueprint = Section(
-    "changes", __name__, "What a device that was away has missed.", "/tasks/changes"
+    "changes", __name__, "The change feed, to synchronize a copy.", "/tasks/changes"
 )
 
 
@@ -26,12 +26,12 @@ blueprint = Section(
     query=ChangesQuery(), returns=Changes(), headers=("Retry-After",), problems=("sync_reset",)
 )
 def get_changes(query: dict[str, Any]) -> Any:
-    """List what has changed since your copy was made, in the order of the changes.
+    """List the changes since a position of the feed, in order.
 
-    Without `since` all tasks come, to begin a copy with. Keep `next`, and send it as `since`
-    to go on. An `upsert` replaces the task in the copy, or adds it; a `delete` removes it, if
-    it is there. With `wait` the answer comes when something changes, or when the time is
-    over; while too many wait, it comes at once, with `Retry-After`.
+    Without `since`, the response has all tasks, as a first copy. Store `next` and send it as
+    `since` to continue. An `upsert` adds or replaces the task in the copy; a `delete` removes it
+    if it is there. With `wait`, the response comes when a change occurs or the time is over; while
+    too many clients wait, it comes at once, with `Retry-After`.
     """
     scope = ("changes", g.actor.user_id)
     since = Position(*cursors.read(query["since"], "since", *scope)) if "since" in query else None
@@ -40,7 +40,7 @@ def get_changes(query: dict[str, Any]) -> Any:
     feed = read_changes(g.actor, since, query["limit"])
     while not feed.changes and since and (remaining := deadline - time.monotonic()) > 0:
         if not wait_for_change(g.actor.user_id, feed.position.change, remaining):
-            headers["Retry-After"] = _COME_AGAIN
+            headers["Retry-After"] = _RETRY_AFTER_SECONDS
             break
         feed = read_changes(g.actor, feed.position, query["limit"])
     cursor = cursors.write([*feed.position], *scope)

@@ -1,4 +1,4 @@
-"""What JSON says of changes."""
+"""The input and output schemas of the change feed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from taskapi.http.fields import Integer, Text
 from taskapi.http.inputs import Input
 from taskapi.tasks.schemas import EXAMPLE_CURSOR, MAX_CURSOR_LENGTH, Task
 
-LONGEST_WAIT = 25  # seconds; proxies give up after 30 or 60
+MAX_WAIT_SECONDS = 25  # Proxies time out after 30 or 60 seconds.
 
 
 class ChangesQuery(Input):
@@ -16,7 +16,7 @@ class ChangesQuery(Input):
         MAX_CURSOR_LENGTH,
         shortest=1,
         metadata={
-            "description": "The `next` of the answer before; without it all tasks come.",
+            "description": "The `next` of the previous response; without it, all tasks come.",
             "example": EXAMPLE_CURSOR,
         },
     )
@@ -25,19 +25,22 @@ class ChangesQuery(Input):
         1000,
         in_text=True,
         load_default=500,
-        metadata={"description": "How many at once.", "example": 100},
+        metadata={"description": "Maximum number of changes in the response.", "example": 100},
     )
     wait = Integer(
         0,
-        LONGEST_WAIT,
+        MAX_WAIT_SECONDS,
         in_text=True,
         load_default=0,
-        metadata={"description": "Seconds to wait for a change while there is none.", "example": 1},
+        metadata={
+            "description": "Seconds to wait for a change if there is none (long poll).",
+            "example": 1,
+        },
     )
 
 
 class Change(Schema):
-    """A task as it is now, or that it is gone."""
+    """A created or updated task in its present state, or a deletion."""
 
     op = fields.String(required=True, metadata={"enum": ["upsert", "delete"], "example": "upsert"})
     task = fields.Nested(Task, metadata={"description": "With `upsert`."})
@@ -49,12 +52,16 @@ class Changes(Schema):
     changes = fields.List(
         fields.Nested(Change),
         required=True,
-        metadata={"description": "In the order in which they were made."},
+        metadata={"description": "The changes in commit order."},
     )
     next = fields.String(
         required=True,
-        metadata={"description": "Where to go on, now or later.", "example": EXAMPLE_CURSOR},
+        metadata={
+            "description": "The position after this response; send it as `since`.",
+            "example": EXAMPLE_CURSOR,
+        },
     )
     has_more = fields.Boolean(
-        required=True, metadata={"description": "Whether to go on now.", "example": False}
+        required=True,
+        metadata={"description": "Whether further changes are available now.", "example": False},
     )

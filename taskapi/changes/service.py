@@ -1,8 +1,8 @@
-"""Changes in the order of their owner's counter.
+"""Read the change feed in the order of the owner's change counter.
 
-The counter's row is locked until a change is committed, so whoever sees a number sees all
-below it: a reader that goes on behind the last number it saw misses nothing, whatever is
-written meanwhile.
+Every write locks the counter's row until it commits, so a reader that sees a number also sees all
+lower ones. A client that continues after the last number misses no change, even during concurrent
+writes.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from taskapi.db.execute import Actor, Row, execute
 from taskapi.tasks.models import Task, Tombstone
 from taskapi.tasks.sql import COLUMNS, OWNER
 
-_NONE_YET: Final = 2**62  # No counter gets here.
+_NO_CHANGE: Final = 2**62  # Above every change counter.
 
 
 class Position(NamedTuple):
-    """How far a reader has come.
+    """The position of a client in the feed.
 
-    `change` is the number of the last change that they know. They began with the tasks as
-    of the change `began`: of what was deleted before that they never heard.
+    `change` is the number of the last change that the client has read. `began` is the change
+    counter at the client's first request: its copy never had the tasks deleted before.
     """
 
     change: int
@@ -42,7 +42,7 @@ class Position(NamedTuple):
 
 
 class Feed(NamedTuple):
-    """Some changes, and how far they lead."""
+    """A page of the feed: changes, the position after them, and whether more are available."""
 
     changes: list[dict[str, Any]]
     position: Position
@@ -50,12 +50,12 @@ class Feed(NamedTuple):
 
 
 def read_changes(actor: Actor, since: Position | None, limit: int) -> Feed:
-    """Return what has changed since then, or to begin with all tasks.
+    """Return at most `limit` changes after `since`, or from None on all tasks.
 
-    Raises `SyncReset` where it is not known any more what was deleted since, or where the
-    database is older than what the reader knows.
+    Raises `SyncReset` if tombstones after `since` have been purged, or if the database has been
+    restored to a state before it.
     """
-    change, began = since or Position(0, _NONE_YET)
+    change, began = since or Position(0, _NO_CHANGE)
     values = {
         "owner": actor.user_id,
         "since": change,
@@ -63,13 +63,13 @@ def read_changes(actor: Actor, since: Position | None, limit: int) -> Feed:
         "count": limit + 1,
     }
     rows = execute(_CHANGES, values, acting_as=actor)
-    # Whose accounts are elsewhere has no row here before their first task.
+    # With AUTH_MODE external or path, a user has no row before the first task.
     last_change, floor = (rows[0]["change_seq"], rows[0]["feed_floor"]) if rows else (0, 0)
     if since and (max(change, began) > last_change or max(change, began) < floor):
         raise SyncReset
     found = [row for row in rows if row["id"] is not None]
     has_more = len(found) > limit
-    # All that there is leads up to the last change, whether it left a trace or not.
+    # The last page ends at the change counter, even if the last changes left no row.
     change = found[limit - 1]["version"] if has_more else last_change
     position = Position(change, since.began if since else last_change)
     return Feed([_describe(row) for row in found[:limit]], position, has_more)
@@ -81,7 +81,7 @@ def _describe(row: Row) -> dict[str, Any]:
     return {"op": "upsert", "task": {name: row[name] for name in _NAMES}}
 
 
-def _changes() -> ClauseElement:
+def _select_changes() -> ClauseElement:
     count = bindparam("count", type_=Integer())
     deleted_at = Tombstone.__table__.c.deleted_at
     written = (
@@ -120,4 +120,4 @@ def _changes() -> ClauseElement:
 
 
 _NAMES: Final = tuple(column.name for column in COLUMNS)
-_CHANGES: Final = _changes()
+_CHANGES: Final = _select_changes()

@@ -18,7 +18,7 @@ from gunicorn.util import write_nonblock
 from gunicorn.workers.gthread import ThreadWorker
 from uuid_utils import uuid4
 
-from taskapi.changes.waiting import WAITING_ROOM
+from taskapi.changes.long_poll import LONG_POLLER
 from taskapi.http.problems import REFUSALS, format_of, problem_document
 
 _STATUSES: dict[type[Exception], int] = {
@@ -49,8 +49,8 @@ class PortableWorker(ThreadWorker):  # type: ignore[misc]
         """Drain the worker: end the long polls and finish the requests in progress."""
         super().handle_exit(signal_number, frame)
         # The application may not be loaded yet.
-        if (app := getattr(self, "wsgi", None)) and (room := WAITING_ROOM.find(app)):
-            room.close()
+        if (app := getattr(self, "wsgi", None)) and (poller := LONG_POLLER.find(app)):
+            poller.close()
 
     def handle_error(self, _request: Any, client: Any, address: Any, error: Exception) -> None:
         """Answer an unreadable request with a problem document (RFC 9457)."""

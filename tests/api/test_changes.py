@@ -793,7 +793,7 @@ def test_whoever_waits_goes_on_waiting_when_the_look_for_them_fails_once(
         failed.set()
         raise DatabaseUnavailable
 
-    monkeypatch.setattr("taskapi.changes.waiting.execute", failing)
+    monkeypatch.setattr("taskapi.changes.long_poll.execute", failing)
     answer = waiting(alice, now(alice))
     task = alice.creates()
 

@@ -119,9 +119,9 @@ def test_nginx_has_the_limits_of_the_service():
 
 
 def test_nginx_is_more_patient_than_the_feed_and_less_than_gunicorn():
-    from taskapi.changes.schemas import LONGEST_WAIT
+    from taskapi.changes.schemas import MAX_WAIT_SECONDS
 
-    assert seconds("proxy_read_timeout") > LONGEST_WAIT + 5
+    assert seconds("proxy_read_timeout") > MAX_WAIT_SECONDS + 5
     assert seconds("keepalive_timeout") < gunicorn_setting("keepalive")
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from taskapi.auth.exceptions import IssuerUnavailable
 from taskapi.auth.keys import KeySet
-from taskapi.changes.waiting import WaitingRoom
+from taskapi.changes.long_poll import LongPoller
 from taskapi.db.connections import Watchdog
 from taskapi.server import epoll
 from taskapi.server.epoll import EpollWorker
@@ -115,12 +115,12 @@ def test_a_connection_that_closes_before_it_waits_ends_no_thread(worker, overdue
 
 
 def test_a_client_that_waits_for_changes_gets_its_seat_all_the_same(app, threads):
-    room = WaitingRoom(app, seats=2)
+    poller = LongPoller(app, slots=2)
 
-    assert room.wait("a", 0, seconds=0.01)
+    assert poller.wait("a", 0, seconds=0.01)
 
-    assert room._waiters == set()
-    assert not room._is_looking  # So that the next one tries again.
+    assert poller._waiters == set()
+    assert not poller._is_polling  # So that the next one tries again.
 
 
 def test_an_issuer_that_cannot_be_asked_is_away_and_nobody_waits(threads):
