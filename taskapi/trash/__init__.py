@@ -1,4 +1,4 @@
-"""The trash: deleted tasks, until they are restored or their days are over."""
+"""The trash: deleted tasks that can be restored for `TRASH_DAYS`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from taskapi.trash import routes
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Add the routes."""
+    """Register the routes, except with `AUTH_MODE=path`."""
     if settings.auth_mode != "path":
         app.register_blueprint(routes.blueprint)

@@ -1,4 +1,4 @@
-"""The trash of whoever the token belongs to."""
+"""The views of `/trash`."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from taskapi.tasks.schemas import DEFAULT_LIMIT, PageQuery, Task
 from taskapi.trash import service
 from taskapi.trash.schemas import Trash
 
-blueprint = Section("trash", __name__, "What you deleted.", "/trash")
+blueprint = Section("trash", __name__, "Deleted tasks.", "/trash")
 
-_NOT_HERE = {"task_not_found": {"detail": service.NOT_HERE}}
+_NOT_IN_TRASH = {"task_not_found": {"detail": service.NOT_IN_TRASH}}
 
 
 @blueprint.get("")
 @endpoint(query=PageQuery(), returns=Trash())
 def list_trash(query: dict[str, Any]) -> Any:
-    """List what you deleted, the last first: all of it, or with `limit` page by page."""
+    """List your deleted tasks, latest deletion first: all of them, or pages with `limit`."""
     if "limit" not in query and "cursor" not in query:
         tasks, last = service.list_trash(g.actor, BATCH, None)
         return list_response(tasks, service.read_remaining(g.actor, last, BATCH), {})
@@ -46,18 +46,18 @@ def list_trash(query: dict[str, Any]) -> Any:
     returns=Task(),
     headers=("ETag",),
     problems=("task_not_found", "task_exists"),
-    problem_members=_NOT_HERE,
+    problem_members=_NOT_IN_TRASH,
 )
 def restore_task(task_id: str) -> Any:
-    """Bring a task back, with its id, as a change that other devices learn of."""
+    """Restore a task with its id, as a change in the change feed."""
     task = service.restore_task(g.actor, parse_id(task_id, TaskNotFound))
     return json_response(task, 200, {"ETag": tag(task["version"])})
 
 
 @blueprint.delete("/<id:task_id>")
-@endpoint(status=204, problems=("task_not_found",), problem_members=_NOT_HERE)
+@endpoint(status=204, problems=("task_not_found",), problem_members=_NOT_IN_TRASH)
 def delete_for_good(task_id: str) -> Any:
-    """Delete a task for good."""
+    """Delete a task permanently."""
     service.delete_for_good(g.actor, parse_id(task_id, TaskNotFound))
     return no_content()
 
@@ -65,6 +65,6 @@ def delete_for_good(task_id: str) -> Any:
 @blueprint.delete("")
 @endpoint(status=204)
 def empty_trash() -> Any:
-    """Delete all that is in the trash, for good."""
+    """Delete all tasks in the trash permanently."""
     service.empty_trash(g.actor)
     return no_content()

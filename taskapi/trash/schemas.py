@@ -1,4 +1,4 @@
-"""What JSON says of deleted tasks."""
+"""The output schemas of the trash."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from taskapi.tasks.schemas import COUNT, NEXT_CURSOR, TOTAL, Task
 
 
 class TrashedTask(Task):
-    """A deleted task; its version is the number of its deletion."""
+    """A deleted task; `version` is the change number of its deletion."""
 
     deleted_at = fields.DateTime(required=True, metadata={"example": EXAMPLE_TIME})
 

@@ -1,4 +1,4 @@
-"""The trash: looked through, restored from, emptied."""
+"""List, restore and permanently delete the tasks in the trash."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ log = structlog.get_logger()
 
 
 def list_trash(actor: Actor, limit: int, after: PageKey | None) -> tuple[list[Row], PageKey | None]:
-    """Return a page of what was deleted, the last first, and what the next page comes after.
+    """Return a page of deleted tasks, latest first, and the key of the next page or None.
 
-    Raises `ValidationFailed` where `after` is of an earlier incarnation.
+    Raises `ValidationFailed` if `after` comes from an earlier incarnation.
     """
     values: dict[str, Any] = {"owner": actor.user_id, "count": limit + 1}
     if after:
@@ -56,7 +56,7 @@ def list_trash(actor: Actor, limit: int, after: PageKey | None) -> tuple[list[Ro
 
 
 def read_remaining(actor: Actor, last: PageKey | None, size: int) -> Iterator[list[Row]] | None:
-    """Read what comes after `last`, `size` tasks each, as they are asked for; None if nothing."""
+    """Return a lazy iterator over the pages after `last`, `size` tasks each; None without any."""
     return None if last is None else _read_pages(actor, last, size)
 
 
@@ -67,80 +67,80 @@ def _read_pages(actor: Actor, last: PageKey | None, size: int) -> Iterator[list[
 
 
 def count_trash(actor: Actor) -> int:
-    """Return how many tasks are in the trash."""
+    """Return the number of tasks in the trash."""
     [row] = execute(_COUNT, {"owner": actor.user_id}, acting_as=actor)
     return int(row["total"])
 
 
 def restore_task(actor: Actor, task_id: str) -> Row:
-    """Bring a task back, as a change of it. Raises `TaskNotFound`, `TaskExists`."""
+    """Restore a task, as a change of it. Raises `TaskNotFound`, `TaskExists`."""
     try:
         restored = execute(_RESTORE, {"owner": actor.user_id, "task": task_id}, acting_as=actor)
     except UniqueViolation:
         raise TaskExists from None
     if not restored:
-        raise TaskNotFound(NOT_HERE)
+        raise TaskNotFound(NOT_IN_TRASH)
     log.info("task_restored", user_id=actor.user_id, task_id=task_id)
     return restored[0]
 
 
 def delete_for_good(actor: Actor, task_id: str) -> None:
-    """Delete a task out of the trash. Raises `TaskNotFound`."""
+    """Delete a task in the trash permanently. Raises `TaskNotFound`."""
     if not execute(_DELETE, {"owner": actor.user_id, "task": task_id}, acting_as=actor):
-        raise TaskNotFound(NOT_HERE)
+        raise TaskNotFound(NOT_IN_TRASH)
     log.info("task_deleted_for_good", user_id=actor.user_id, task_id=task_id)
 
 
 def empty_trash(actor: Actor) -> None:
-    """Delete all that is in the trash."""
-    gone = execute(_EMPTY, {"owner": actor.user_id}, acting_as=actor)
-    log.info("trash_emptied", user_id=actor.user_id, tasks=len(gone))
+    """Delete all tasks in the trash permanently."""
+    deleted = execute(_EMPTY, {"owner": actor.user_id}, acting_as=actor)
+    log.info("trash_emptied", user_id=actor.user_id, tasks=len(deleted))
 
 
-def _restoring() -> ClauseElement:
-    # The counter first, as every write does: then no two can wait for each other in a circle.
-    gone = (
+def _restore() -> ClauseElement:
+    # Like every write, it locks the change counter first, so writers of one user cannot deadlock.
+    deleted = (
         delete(TrashedTask)
         .where(*_IS_OWN, CHANGE.number.is_not(None))
         .returning(
             *(TrashedTask.user_id, TrashedTask.id, TrashedTask.other_columns),
             func.to_jsonb(literal_column("trash")).label("columns"),
         )
-        .cte("gone")
+        .cte("deleted")
     )
     change = func.jsonb_build_object("updated_at", CHANGE.time, "version", CHANGE.number)
-    row = gone.c.columns.op("||")(gone.c.other_columns).op("||")(change)
-    # A function, since a later release may have added columns that cannot be named here.
+    row = deleted.c.columns.op("||")(deleted.c.other_columns).op("||")(change)
+    # An SQL function, since a later release may have added columns unknown to this one.
     restored = (
         func.taskapi_insert_task(row, type_=JSONB())
         .table_valued(*(Column(column.name, column.type) for column in Task.__table__.c))
         .alias("restored")
         .lateral()
     )
-    # The task is there again, so its deletion is no news for anybody.
-    forgotten = delete(Tombstone).where(
-        Tombstone.user_id == gone.c.user_id, Tombstone.id == gone.c.id
+    # The task exists again, so the change feed must not report its deletion.
+    revoked = delete(Tombstone).where(
+        Tombstone.user_id == deleted.c.user_id, Tombstone.id == deleted.c.id
     )
     return (
         select(*list_output_columns(restored.c))
-        .select_from(gone, restored)
-        .add_cte(forgotten.cte("forgotten"))
+        .select_from(deleted, restored)
+        .add_cte(revoked.cte("revoked"))
     )
 
 
-NOT_HERE: Final = "There is no task with this id in your trash."
+NOT_IN_TRASH: Final = "There is no task with this id in your trash."
 _IS_OWN = (TrashedTask.user_id == OWNER, TrashedTask.id == bindparam("task"))
 
 
-def _page(*beyond: ColumnElement[bool]) -> ClauseElement:
+def _select_page(*after: ColumnElement[bool]) -> ClauseElement:
     page = (
         select(*list_output_columns(TrashedTask), TrashedTask.deleted_at)
-        .where(TrashedTask.user_id == OWNER, *beyond)
+        .where(TrashedTask.user_id == OWNER, *after)
         .order_by(TrashedTask.deleted_at.desc(), TrashedTask.id.desc())
         .limit(bindparam("count", type_=Integer()))
         .subquery("page")
     )
-    # With the counters, which say whether the database has been restored since a page before.
+    # The counters tell whether the database has been restored since the previous page.
     return (
         select(page, *COUNTERS)
         .select_from(User)
@@ -150,8 +150,8 @@ def _page(*beyond: ColumnElement[bool]) -> ClauseElement:
     )
 
 
-_FIRST_PAGE = _page()
-_NEXT_PAGE = _page(
+_FIRST_PAGE = _select_page()
+_NEXT_PAGE = _select_page(
     tuple_(TrashedTask.deleted_at, TrashedTask.id)
     < tuple_(
         bindparam("after_time", type_=TrashedTask.deleted_at.type),
@@ -161,7 +161,7 @@ _NEXT_PAGE = _page(
 _COUNT = (
     select(func.count().label("total")).select_from(TrashedTask).where(TrashedTask.user_id == OWNER)
 )
-_RESTORE = _restoring()
+_RESTORE = _restore()
 _DELETE = delete(TrashedTask).where(*_IS_OWN).returning(TrashedTask.id)
 _EMPTY = (
     delete(TrashedTask)

@@ -11,7 +11,7 @@ import pytest
 from taskapi import openapi
 from taskapi.http.problems import catalogue
 from taskapi.tasks.schemas import SERVER_FIELDS
-from taskapi.trash.service import NOT_HERE
+from taskapi.trash.service import NOT_IN_TRASH
 from tests.support.service import ROOT
 
 OF_THE_VIEW = ("validation_failed", "body_too_large", "unsupported_media_type")
@@ -77,7 +77,7 @@ def test_every_answer_with_a_body_has_an_example(client):
                 for code, example in media.get("examples", {}).items():
                     assert status in {str(example["value"]["status"]), "default"}
                     assert example["value"]["code"] == code
-                    own = NOT_HERE if "trash" in name and code == "task_not_found" else None
+                    own = NOT_IN_TRASH if "trash" in name and code == "task_not_found" else None
                     if code not in OF_THE_VIEW:
                         assert example["value"]["detail"] == (own or catalogue()[code][1])
 
