@@ -110,7 +110,7 @@ MUTATIONS = (
     Mutation(
         "times of a file",
         f"{TRANSFER}/service.py",
-        '"created_at": func.coalesce(said.created_at, change.time)',
+        '"created_at": func.coalesce(record.created_at, change.time)',
         '"created_at": change.time',
     ),
     Mutation(

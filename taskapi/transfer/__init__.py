@@ -1,4 +1,4 @@
-"""All tasks of somebody, out to a file and in from one."""
+"""Export all tasks of a user to a file, and import tasks from one."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ RESERVED_NAMES: Final = ("export", "import")
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Add the routes."""
+    """Register the routes, except with `AUTH_MODE=path`."""
     if settings.auth_mode != "path":
         app.register_blueprint(routes.blueprint)

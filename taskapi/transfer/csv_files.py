@@ -1,4 +1,4 @@
-"""Files of tasks as CSV (RFC 4180), in which no spreadsheet finds a formula."""
+"""Write and read CSV files of tasks (RFC 4180), safe from formula injection."""
 
 from __future__ import annotations
 
@@ -13,47 +13,48 @@ from taskapi.settings import IMPORT_LIMIT
 from taskapi.tasks.fields import FIELDS, STORED
 from taskapi.tasks.models import Task
 from taskapi.text import INVISIBLE_RANGES
-from taskapi.transfer.json_files import TASK_LIMIT, refuse
+from taskapi.transfer.json_files import TASK_LIMIT, make_file_error
 
 COLUMNS: Final = ("id", *FIELDS, "version")
 _TYPES: Final = {
     "completed": bool,
     **{name: Task.__table__.c[name].type.python_type for name in STORED},
 }
-"""What a client writes, by name; all else is text that is read as it is."""
+"""The types of writable columns by name; the cells of all other columns are kept as text."""
 
 _DELIMITERS: Final = ",;\t"
-# What a spreadsheet may run (OWASP, CSV Injection), behind any number of our own marks: at the
-# beginning of a cell, and where one that splits at other delimiters or lines would begin another.
-# White space, controls and what is invisible hide nothing: some take it away before they look. Nor
-# does a quotation mark within: doubled, it opens and closes the cell that begins there.
-# As one class of characters, tab and ends of lines excepted: before 3.11.5 Python loses matches of
-# possessive groups that have alternatives.
-_HIDDEN: Final = (
+# The beginnings of formulas (OWASP, CSV Injection) after any number of apostrophes: at the start of
+# a cell, and where a spreadsheet with other delimiters or line ends would start another cell.
+# Leading white space, control and invisible characters do not count: some spreadsheets strip them.
+# Nor does a quotation mark within a cell: doubled, it opens and closes the cell that starts there.
+# One character class without tab and line ends: before 3.11.5, Python loses matches of possessive
+# groups with alternatives.
+_SKIPPED: Final = (
     r"\x00-\x08\x0b\x0c\x0e-\x20\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
     + INVISIBLE_RANGES
 )
-_AT_START: Final = rf"('*(?=[{_HIDDEN}]*+[=+\-@＝＋－＠\t\r\n]))"
-_WITHIN: Final = rf"('*(?=[{_HIDDEN}\"]*+[=+\-@＝＋－＠]))"
+_AT_START: Final = rf"('*(?=[{_SKIPPED}]*+[=+\-@＝＋－＠\t\r\n]))"
+_WITHIN: Final = rf"('*(?=[{_SKIPPED}\"]*+[=+\-@＝＋－＠]))"
 _UNMARKED: Final = re.compile(rf"^{_AT_START}|(?<=[;\t\r\n]){_WITHIN}")
 _MARKED: Final = re.compile(rf"^'{_AT_START}|(?<=[;\t\r\n])'{_WITHIN}")
 
-csv.field_size_limit(IMPORT_LIMIT)  # A cell that is too long is one bad row, not the end.
+csv.field_size_limit(IMPORT_LIMIT)  # A long cell is an error of its row, not of the file.
 
 
 def write_csv(batches: Iterable[list[Row]]) -> Iterator[bytes]:
-    """Write a line of names and a line for each task (RFC 4180)."""
-    yield _lines([COLUMNS])
+    """Write a header and a line for each task (RFC 4180), in UTF-8."""
+    yield _format_lines([COLUMNS])
     for tasks in batches:
-        yield _lines([_cell(name, task[name]) for name in COLUMNS] for task in tasks)
+        yield _format_lines([_format_cell(name, task[name]) for name in COLUMNS] for task in tasks)
 
 
 def read_csv(body: bytes) -> Iterator[Any]:
-    """Read the lines below one of names, as spreadsheets write them.
+    """Read tasks from a file with a header, as spreadsheets write it.
 
-    The delimiter is a comma, a semicolon or a tab. Names may be in any case, with white space
-    around them, and a delimiter may end each line. Raises `ValidationFailed` where there is no
-    line of names.
+    The delimiter is a comma, a semicolon or a tab. The names of columns may be in any case, with
+    white space around them, and a delimiter may end each line. Yields a `ValidationFailed` for a
+    row with a wrong number of cells. Raises `ValidationFailed` without a valid header, and for a
+    file that is not CSV in UTF-8.
     """
     lines = _Lines(body)
     reader = csv.reader(lines, strict=True, delimiter=_find_delimiter(body))
@@ -63,34 +64,35 @@ def read_csv(body: bytes) -> Iterator[Any]:
             del names[-1]
         if "title" not in names or len(set(names)) < len(names) or not set(names) <= set(COLUMNS):
             detail = f"The first line must name the columns: title, and of {', '.join(COLUMNS)}."
-            raise refuse("wrong_columns", detail)
+            raise make_file_error("wrong_columns", detail)
         for cells in reader:
             lines.begin_record()
             while len(cells) > len(names) and not cells[-1]:
                 del cells[-1]
             if len(cells) == len(names):
-                yield _task(dict(zip(names, cells, strict=True)))
+                yield _parse_task(dict(zip(names, cells, strict=True)))
             elif cells:
                 detail = f"The line has {len(cells)} cells; there are {len(names)} columns."
-                yield refuse("wrong_columns", detail)
+                yield make_file_error("wrong_columns", detail)
     except UnicodeDecodeError as error:
         detail = f"What follows line {reader.line_num} is not text in UTF-8: {error.reason}."
-        raise refuse("malformed_csv", detail) from None
+        raise make_file_error("malformed_csv", detail) from None
     except csv.Error as error:
         detail = f"Line {reader.line_num} is not CSV: {error}."
-        raise refuse("malformed_csv", detail) from None
+        raise make_file_error("malformed_csv", detail) from None
 
 
 def _find_delimiter(body: bytes) -> str:
-    """Return the delimiter that the first line has most of, where it ends no cell's quotes."""
+    """Return the most frequent delimiter of the first line; the header needs no quotes."""
     first = re.split(rb"[\r\n]", body[:TASK_LIMIT], maxsplit=1)[0]
     return max(_DELIMITERS, key=lambda delimiter: first.count(delimiter.encode()))
 
 
 class _Lines:
-    """The lines of a file, decoded one by one, whose records have at most `TASK_LIMIT` characters.
+    """The lines of a file, decoded one by one, with at most `TASK_LIMIT` characters per record.
 
-    Of 16 MiB of commas or quoted lines csv would make one record, and hold the interpreter for it.
+    Without the limit, csv would read 16 MiB of commas or quoted lines as one record and block the
+    interpreter meanwhile.
     """
 
     def __init__(self, body: bytes) -> None:
@@ -98,7 +100,7 @@ class _Lines:
         self._left = TASK_LIMIT
 
     def begin_record(self) -> None:
-        """Count anew."""
+        """Restart the count of characters."""
         self._left = TASK_LIMIT
 
     def __iter__(self) -> Iterator[str]:
@@ -106,17 +108,17 @@ class _Lines:
             self._left -= len(line)
             if self._left < 0:
                 detail = f"A line, or a quoted cell, has more than {TASK_LIMIT} characters."
-                raise refuse("too_long", detail)
+                raise make_file_error("too_long", detail)
             yield line
 
 
-def _lines(rows: Iterable[Iterable[str]]) -> bytes:
+def _format_lines(rows: Iterable[Iterable[str]]) -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text).writerows(rows)
     return text.getvalue().encode()
 
 
-def _cell(name: str, value: Any) -> str:
+def _format_cell(name: str, value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -124,15 +126,15 @@ def _cell(name: str, value: Any) -> str:
     return _UNMARKED.sub(_mark, value) if _TYPES.get(name) is str else str(value)
 
 
-def _mark(found: re.Match[str]) -> str:
-    return f"'{found[0]}"
+def _mark(match: re.Match[str]) -> str:
+    return f"'{match[0]}"
 
 
-def _unmark(found: re.Match[str]) -> str:
-    return found[0][1:]
+def _unmark(match: re.Match[str]) -> str:
+    return match[0][1:]
 
 
-def _task(cells: dict[str, str]) -> dict[str, Any]:
+def _parse_task(cells: dict[str, str]) -> dict[str, Any]:
     task: dict[str, Any] = {}
     for name, cell in cells.items():
         kind = _TYPES.get(name)

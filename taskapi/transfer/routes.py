@@ -1,4 +1,4 @@
-"""Export and import, for whoever the token belongs to."""
+"""The views of `/tasks/export` and `/tasks/import`."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from taskapi.transfer import csv_files, json_files
 from taskapi.transfer.schemas import ExportQuery, ImportedTask, ImportQuery, ImportReport
 from taskapi.transfer.service import export_tasks, import_tasks
 
-blueprint = Section("transfer", __name__, "All your tasks as a file.", "/tasks")
+blueprint = Section("transfer", __name__, "Export and import of all tasks.", "/tasks")
 
 IMPORTED_TASK: Final[Extension[ImportedTask]] = Extension("imported_task")
-"""The schema of a task in a file, where a contract has its own."""
+"""The schema of an imported task, if a contract has its own."""
 
 _IMPORTED_TASK = ImportedTask()
 _EXAMPLE_CSV = "id,title,description,completed\r\n" + EXAMPLE_ID + ",Buy milk,Oat,false\r\n"
@@ -51,10 +51,10 @@ _READERS = {
     headers=("Content-Disposition",),
 )
 def export(query: dict[str, Any]) -> Any:
-    """Send all your tasks as a file, the oldest first.
+    """Export all your tasks as a file, oldest first.
 
-    As JSON it is an array with a task on each line. In CSV a text that a spreadsheet would
-    run as a formula has an apostrophe before it, which an import takes away again.
+    JSON is an array with a task on each line. In CSV, a text that a spreadsheet could run as a
+    formula is prefixed by an apostrophe, which an import removes.
     """
     first, others = export_tasks(g.actor)
     is_csv = query["format"] == "csv"
@@ -77,12 +77,12 @@ def export(query: dict[str, Any]) -> Any:
     response_example={"rows": [{"row": 1, "status": "created", "id": EXAMPLE_ID}]},
 )
 def import_file(query: dict[str, Any], body: bytes, media: str) -> Any:
-    """Add up to 10,000 tasks from a file: an array, JSON lines, or CSV with a line of names.
+    """Import up to 10,000 tasks from a file: a JSON array, JSON Lines, or CSV with a header.
 
-    Ids are kept, and so are `created_at` and `completed_at`; what is here already, or in the
-    trash, is left as it is, so importing twice changes nothing. A task without an id is a new one
-    each time, unless you `deduplicate`. A task that cannot be taken is reported and stops nothing.
-    Where the new ones exceed your quota, none is added.
+    The import keeps ids, `created_at` and `completed_at`. It does not change existing tasks or
+    those in the trash, so it is idempotent. A task without an id is added each time, unless you
+    set `deduplicate`. Invalid tasks are reported, and the others imported. If the new tasks exceed
+    your quota, none is added.
     """
     schema = IMPORTED_TASK.find() or _IMPORTED_TASK
     rows = import_tasks(

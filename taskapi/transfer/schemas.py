@@ -1,4 +1,4 @@
-"""What JSON says of tasks that come in a file."""
+"""The input and output schemas of export and import."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ExportQuery(Input):
     format = Choice(
         ["json", "csv"],
         load_default="json",
-        metadata={"description": "What the file is.", "example": "csv"},
+        metadata={"description": "The format of the file.", "example": "csv"},
     )
 
 
@@ -24,21 +24,21 @@ class ImportQuery(Input):
     dry_run = Boolean(
         in_text=True,
         load_default=False,
-        metadata={"description": "Report, and add nothing.", "example": True},
+        metadata={"description": "Report the result without importing.", "example": True},
     )
     deduplicate = Boolean(
         in_text=True,
         load_default=False,
         metadata={
-            "description": "Give a task without an id one that follows from what it says, so that "
-            "importing the file again adds nothing.",
+            "description": "Derive missing ids from the content of the tasks, so that importing "
+            "the file again adds nothing.",
             "example": True,
         },
     )
 
 
 class ImportedTask(TaskInput):
-    """A task as it was elsewhere, with its id and its times if they are to be kept."""
+    """A task of an imported file, optionally with its id and its times."""
 
     ignored = ("user_id", "version", "updated_at", "deleted_at")
 
@@ -47,7 +47,7 @@ class ImportedTask(TaskInput):
     completed_at = Time(allow_none=True)
 
     @validates_schema
-    def _say_one_thing(self, data: dict[str, Any], **_kwargs: Any) -> None:
+    def _validate_completion(self, data: dict[str, Any], **_kwargs: Any) -> None:
         if data.get("completed") is False and data.get("completed_at"):
             fault = Fault("contradiction", "An open task has no time of completion.")
             raise ValidationError([fault], "completed_at")
@@ -61,7 +61,8 @@ class FieldError(Schema):
 
 class ImportedRow(Schema):
     row = fields.Integer(
-        required=True, metadata={"description": "Which task of the file, from 1.", "example": 1}
+        required=True,
+        metadata={"description": "The number of the task in the file, from 1.", "example": 1},
     )
     status = fields.String(
         required=True,
@@ -71,12 +72,12 @@ class ImportedRow(Schema):
     errors = fields.List(
         fields.Nested(FieldError),
         metadata={
-            "description": f"With `refused`: why. At most {MAX_ERRORS_PER_OBJECT} errors for a row "
+            "description": f"With `refused`: the errors, at most {MAX_ERRORS_PER_OBJECT} for a row "
             f"and {MAX_ERRORS_PER_REQUEST} for a file."
         },
     )
     errors_left_out = fields.Integer(
-        metadata={"description": "With `refused`: how many more errors there are."}
+        metadata={"description": "With `refused`: the number of further errors."}
     )
 
 
@@ -85,7 +86,10 @@ class ImportReport(Schema):
     created = fields.Integer(required=True, metadata={"example": 1})
     existing = fields.Integer(
         required=True,
-        metadata={"description": "Here or in the trash already, and left alone.", "example": 0},
+        metadata={
+            "description": "Tasks that exist already, also in the trash, and stay unchanged.",
+            "example": 0,
+        },
     )
     refused = fields.Integer(required=True, metadata={"example": 0})
     rows = fields.List(fields.Nested(ImportedRow), required=True)

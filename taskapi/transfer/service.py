@@ -1,4 +1,4 @@
-"""Export and import: everything out, and in what is not here yet."""
+"""Export all tasks, and import the tasks that do not exist yet."""
 
 from __future__ import annotations
 
@@ -42,47 +42,48 @@ from taskapi.tasks.records import record_columns, record_values
 from taskapi.tasks.service import add_words
 from taskapi.transfer.schemas import ImportedTask
 
-MOST: Final = 10_000
-"""How many tasks may come in one file."""
+MAX_TASKS_PER_FILE: Final = 10_000
 
-_BATCH: Final = 500  # tasks in a statement, and in memory while they are sent
+_BATCH_SIZE: Final = 500
+"""The number of tasks in a statement, and in memory during an export."""
+
 _OLDEST_FIRST: Final = TaskQuery({}, "created_at")
 
-_PATIENCE_SECONDS: Final = 1.0
-_READING: Final = Lock()
+_LOCK_TIMEOUT_SECONDS: Final = 1.0
+_READ_LOCK: Final = Lock()
 
 log = structlog.get_logger()
 
 
 def export_tasks(actor: Actor) -> tuple[list[Row], Iterator[list[Row]]]:
-    """Return the first tasks, the oldest first, and read the others as they are asked for."""
-    first = list_tasks(actor, _OLDEST_FIRST, _BATCH, None)
-    return first.tasks or [], read_remaining(actor, _OLDEST_FIRST, first, _BATCH) or iter(())
+    """Return the first batch of tasks, oldest first, and a lazy iterator over the others."""
+    first = list_tasks(actor, _OLDEST_FIRST, _BATCH_SIZE, None)
+    return first.tasks or [], read_remaining(actor, _OLDEST_FIRST, first, _BATCH_SIZE) or iter(())
 
 
 def import_tasks(
     actor: Actor,
-    said: Iterable[Any],
+    items: Iterable[Any],
     schema: ImportedTask,
     *,
     dry_run: bool,
     deduplicate: bool = False,
 ) -> list[Row]:
-    """Add the tasks that are not here yet; return what became of each.
+    """Import the tasks that do not exist yet; return a row of the report for each item.
 
-    `schema` validates each of them. With `deduplicate` the id of a task that has none follows
-    from its fields. Raises `ValidationFailed` where there are more than `MOST`,
-    or what is read cannot be.
+    `schema` validates the items; an item may be the `ValidationFailed` of its row. With
+    `deduplicate`, missing ids are derived from the fields. Raises `Busy`, `TaskQuotaExceeded`, and
+    `ValidationFailed` if the file is invalid or has more than `MAX_TASKS_PER_FILE` tasks.
     """
-    with _one_at_a_time():
-        identify = _DerivedIds(actor.user_id) if deduplicate else _new_id
-        report, wanted = _read_all(said, schema, identify, dry_run=dry_run)
+    with _exclusive_read():
+        identify = _DerivedIds(actor.user_id) if deduplicate else _generate_id
+        report, accepted = _load_all(items, schema, identify, dry_run=dry_run)
     with transaction(acting_as=actor):
         if actor.session_id is None:
             execute(_PROVIDE_OWNER, {"owner": actor.user_id}, acting_as=actor)
-        # Whoever else imports waits here, and then sees what has been added.
+        # Concurrent imports of this user wait here, and then see the committed tasks.
         execute(sql.LOCK_OWNER, {"owner": actor.user_id}, acting_as=actor)
-        _add(actor, wanted, dry_run=dry_run)
+        _insert_new(actor, accepted, dry_run=dry_run)
     created = sum(line["status"] == "created" for line in report)
     if not dry_run:
         log.info("tasks_imported", user_id=actor.user_id, rows=len(report), created=created)
@@ -90,20 +91,20 @@ def import_tasks(
 
 
 @contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    """Read one file at a time in this process, since each takes a second and much memory."""
-    if not _READING.acquire(timeout=_PATIENCE_SECONDS):
+def _exclusive_read() -> Iterator[None]:
+    """Read one file at a time per process, since each takes a second and much memory."""
+    if not _READ_LOCK.acquire(timeout=_LOCK_TIMEOUT_SECONDS):
         raise Busy("Another file is being imported. Try again in a moment.")
     try:
         yield
     finally:
-        _READING.release()
+        _READ_LOCK.release()
 
 
 class _DerivedIds:
-    """Ids that follow from a task's fields: UUIDs of version 8 (RFC 9562, 5.8), of a SHA-256.
+    """Derive ids from a task's fields: UUIDs of version 8 (RFC 9562, 5.8) from a SHA-256 digest.
 
-    Of equal tasks in a file the first, the second and so on have ids of their own.
+    Equal tasks of a file are numbered, so that each has an id of its own.
     """
 
     def __init__(self, user_id: str) -> None:
@@ -120,104 +121,107 @@ class _DerivedIds:
         return str(UUID(int=number))
 
 
-def _new_id(_task: dict[str, Any]) -> str:
+def _generate_id(_task: dict[str, Any]) -> str:
     return str(uuid7())
 
 
-def _read_all(
-    said: Iterable[Any],
+def _load_all(
+    items: Iterable[Any],
     schema: ImportedTask,
     identify: Callable[[dict[str, Any]], str],
     *,
     dry_run: bool,
 ) -> tuple[list[Row], list[tuple[Row, dict[str, Any]]]]:
-    """Return a line of the report for each task, and with it those that can be added."""
+    """Return the report with a row for each item, and the valid tasks with their rows."""
     report: list[Row] = []
-    wanted: list[tuple[Row, dict[str, Any]]] = []
+    accepted: list[tuple[Row, dict[str, Any]]] = []
     budget = ErrorBudget()
-    for number, one in enumerate(said, 1):
-        if number > MOST:
-            detail = f"There are more than {MOST} tasks; send them in several files."
+    for number, item in enumerate(items, 1):
+        if number > MAX_TASKS_PER_FILE:
+            detail = f"There are more than {MAX_TASKS_PER_FILE} tasks; send them in several files."
             raise ValidationFailed([FieldError("", "too_many", detail)])
         line: Row = {"row": number, "status": "created"}
         report.append(line)
         try:
-            task = _read(one, schema, identify, budget.limit)
-        except ValidationFailed as refusal:
-            line |= {"status": "refused", **budget.spend(refusal).members}
-            refusal.__traceback__ = None  # The frame that raised what a reader made holds it.
+            task = _load_task(item, schema, identify, budget.limit)
+        except ValidationFailed as error:
+            line |= {"status": "refused", **budget.spend(error).members}
+            error.__traceback__ = None  # Its frames hold the error, a reference cycle.
         else:
-            # What a trial would make is made anew the next time.
-            if not dry_run or "id" in one or identify is not _new_id:
+            # A dry run reports no generated id, since the import would generate another one.
+            if not dry_run or "id" in item or identify is not _generate_id:
                 line["id"] = task["id"]
-            # Here, and not while the owner's other writes wait.
-            wanted.append((line, task if dry_run else add_words(task)))
-    return report, wanted
+            # Words are folded here, outside the transaction that blocks the owner's other writes.
+            accepted.append((line, task if dry_run else add_words(task)))
+    return report, accepted
 
 
-def _read(
-    said: Any, schema: ImportedTask, identify: Callable[[dict[str, Any]], str], limit: int
+def _load_task(
+    item: Any, schema: ImportedTask, identify: Callable[[dict[str, Any]], str], limit: int
 ) -> dict[str, Any]:
-    if isinstance(said, ValidationFailed):
-        raise said
-    task = load(schema, said, limit=limit)
+    if isinstance(item, ValidationFailed):
+        raise item
+    task = load(schema, item, limit=limit)
     if task.get("completed_at"):
         task["completed"] = True
     return task if "id" in task else {"id": identify(task), **task}
 
 
-def _add(actor: Actor, wanted: list[tuple[Row, dict[str, Any]]], *, dry_run: bool) -> None:
+def _insert_new(actor: Actor, accepted: list[tuple[Row, dict[str, Any]]], *, dry_run: bool) -> None:
     known: dict[str, str] = {}
-    ids = {"owner": actor.user_id, "ids": [task["id"] for _, task in wanted]}
+    ids = {"owner": actor.user_id, "ids": [task["id"] for _, task in accepted]}
     for row in execute(_KNOWN, ids, acting_as=actor):
         known[row["id"]] = row["status"]
     new = []
-    for line, task in wanted:
+    for line, task in accepted:
         line["status"] = known.get(task["id"], "created")
         if line["status"] == "created":
-            known[task["id"]] = "exists"  # For whoever has the same id further down.
+            known[task["id"]] = "exists"  # For later items of the file with the same id.
             new.append(task)
     quota.require_room(actor, len(new))
-    for start in range(0, 0 if dry_run else len(new), _BATCH):
-        batch = [{"place": place, **task} for place, task in enumerate(new[start:][:_BATCH], 1)]
+    for start in range(0, 0 if dry_run else len(new), _BATCH_SIZE):
+        batch = [
+            {"position": position, **task}
+            for position, task in enumerate(new[start:][:_BATCH_SIZE], 1)
+        ]
         values = {
             "owner": actor.user_id,
             "quota": quota.get_task_quota(),
             "count": len(batch),
             "tasks": orjson.dumps(batch).decode(),
         }
-        execute(_ADD, values, acting_as=actor)
+        execute(_INSERT, values, acting_as=actor)
 
 
-def _adding() -> ClauseElement:
+def _insert_tasks() -> ClauseElement:
     count = bindparam("count", type_=BigInteger())
     change = sql.next_change(by=count, adding=count)
     time = DateTime(timezone=True)
-    said = (
+    record = (
         func.jsonb_to_recordset(bindparam("tasks", type_=JSONB()))
         .table_valued(
-            *(Column("place", Integer), Column("id", Uuid(as_uuid=False))),
+            *(Column("position", Integer), Column("id", Uuid(as_uuid=False))),
             *record_columns(),
             *(Column(name, time) for name in IMPORTED),
         )
-        .render_derived("said", with_types=True)
+        .render_derived("record", with_types=True)
         .c
     )
     values = {
         "user_id": sql.OWNER,
-        "id": said.id,
-        **record_values(said),
-        "completed_at": case((said.completed, func.coalesce(said.completed_at, change.time))),
-        "created_at": func.coalesce(said.created_at, change.time),
+        "id": record.id,
+        **record_values(record),
+        "completed_at": case((record.completed, func.coalesce(record.completed_at, change.time))),
+        "created_at": func.coalesce(record.created_at, change.time),
         "updated_at": change.time,
-        "version": change.number - count + said.place,
+        "version": change.number - count + record.position,
     }
     rows = select(*values.values()).where(change.number.is_not(None))
     return insert(Task).from_select(list(values), rows)
 
 
 _IDS = bindparam("ids", type_=ARRAY(Uuid(as_uuid=False)))
-_ADD = _adding()
+_INSERT = _insert_tasks()
 _PROVIDE_OWNER = insert(User).values(id=sql.OWNER).on_conflict_do_nothing()
 _KNOWN: Final[ClauseElement] = union_all(
     *(

@@ -251,7 +251,7 @@ def test_a_long_list_is_sent_in_parts(alice, many, kind):
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6])
 @pytest.mark.parametrize("kind", ["json", "csv"])
 def test_the_file_is_whole_however_many_parts_it_takes(alice, monkeypatch, kind, count):
-    monkeypatch.setattr(service, "_BATCH", 2)
+    monkeypatch.setattr(service, "_BATCH_SIZE", 2)
     tasks = [alice.creates(str(number)) for number in range(count)]
 
     response = export(alice, kind)
@@ -262,7 +262,7 @@ def test_the_file_is_whole_however_many_parts_it_takes(alice, monkeypatch, kind,
 
 @pytest.mark.parametrize("kind", ["json", "csv"])
 def test_what_is_deleted_between_two_parts_leaves_the_file_well_formed(alice, monkeypatch, kind):
-    monkeypatch.setattr(service, "_BATCH", 2)
+    monkeypatch.setattr(service, "_BATCH_SIZE", 2)
     tasks = [alice.creates(str(number)) for number in range(4)]
     url, headers = f"/tasks/export?format={kind}", bearer(alice.token)
     response = alice.client.get(url, headers=headers, buffered=False)

@@ -195,9 +195,9 @@ def test_a_large_object_is_no_array(alice):
 
 
 def test_while_another_file_is_read_an_import_is_asked_to_come_again(alice, monkeypatch, parsed):
-    monkeypatch.setattr(service, "_PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(service, "_LOCK_TIMEOUT_SECONDS", 0.01)
 
-    with service._READING:
+    with service._READ_LOCK:
         response = upload(alice, b'[{"title": "a"}]')
 
     assert_problem(response, 503, "busy")
@@ -207,14 +207,14 @@ def test_while_another_file_is_read_an_import_is_asked_to_come_again(alice, monk
 
 
 def test_an_import_waits_for_another_that_is_read(alice):
-    service._READING.acquire()
-    threading.Timer(0.1, service._READING.release).start()
+    service._READ_LOCK.acquire()
+    threading.Timer(0.1, service._READ_LOCK.release).start()
 
     assert upload(alice, b'[{"title": "a"}]').status_code == 200
 
 
 def test_a_file_that_is_refused_lets_the_next_one_in(alice, monkeypatch):
-    monkeypatch.setattr(service, "_PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(service, "_LOCK_TIMEOUT_SECONDS", 0.01)
     for body in (b"[1,,2]", array_of(b"0", 64 * KIB)):
         assert upload(alice, body).status_code in (400, 422)
 
