@@ -26,7 +26,7 @@ from taskapi.auth.schemas import (
     User,
 )
 from taskapi.http.app import Section, no_content, parse_id
-from taskapi.http.idempotency import Keyed
+from taskapi.http.idempotency import KeyedRequest
 from taskapi.http.views import endpoint
 
 blueprint = Section("auth", __name__, "Accounts and sessions.", "/auth")
@@ -48,7 +48,7 @@ _CONFIRMED = ("password_wrong", "too_many_attempts")
     headers=("Set-Cookie",),
     problems=("email_taken",),
 )
-def register(keyed: Keyed, body: dict[str, Any], query: dict[str, Any]) -> Any:
+def register(keyed: KeyedRequest, body: dict[str, Any], query: dict[str, Any]) -> Any:
     """Open an account and log in."""
     pair = service.register(_client(), keyed, **body)
     return respond_with_tokens(pair, in_cookie=query["cookie"]), 201
@@ -65,7 +65,7 @@ def register(keyed: Keyed, body: dict[str, Any], query: dict[str, Any]) -> Any:
     headers=("Set-Cookie",),
     problems=("credentials_invalid", "account_disabled", "too_many_attempts"),
 )
-def log_in(keyed: Keyed, body: dict[str, Any], query: dict[str, Any]) -> Any:
+def log_in(keyed: KeyedRequest, body: dict[str, Any], query: dict[str, Any]) -> Any:
     """Log in."""
     return respond_with_tokens(sessions.log_in(_client(), keyed, **body), in_cookie=query["cookie"])
 
@@ -80,7 +80,7 @@ def log_in(keyed: Keyed, body: dict[str, Any], query: dict[str, Any]) -> Any:
     headers=("Set-Cookie",),
     problems=("refresh_token_reused", "refresh_token_superseded", "origin_not_allowed"),
 )
-def refresh(keyed: Keyed, query: dict[str, Any]) -> Any:
+def refresh(keyed: KeyedRequest, query: dict[str, Any]) -> Any:
     """Exchange the refresh token, sent as bearer token or in the cookie, for a new pair.
 
     The old refresh token is spent: sent again, it ends its session. With the Idempotency-Key
@@ -93,7 +93,7 @@ def refresh(keyed: Keyed, query: dict[str, Any]) -> Any:
 
 @blueprint.post("/logout")
 @endpoint(query=LogoutQuery(), idempotency="by_service", status=204, headers=("Set-Cookie",))
-def log_out(keyed: Keyed, query: dict[str, Any]) -> Any:
+def log_out(keyed: KeyedRequest, query: dict[str, Any]) -> Any:
     """End this session; its tokens are refused from the next request on."""
     sessions.log_out(g.actor, keyed, everywhere=query["all"])
     return clear_refresh_cookie(no_content())
@@ -129,7 +129,7 @@ def delete_me(body: dict[str, Any]) -> Any:
 
 @blueprint.post("/password")
 @endpoint(body=PasswordChange(), idempotency="by_service", status=204, problems=_CONFIRMED)
-def change_password(keyed: Keyed, body: dict[str, Any]) -> Any:
+def change_password(keyed: KeyedRequest, body: dict[str, Any]) -> Any:
     """Change your password; every other session of yours ends."""
     service.change_password(g.actor, _client(), keyed, **body)
     return no_content()

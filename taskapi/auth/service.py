@@ -25,7 +25,7 @@ from taskapi.auth.sessions import (
 from taskapi.db.execute import SYSTEM, Actor, Row, execute, transaction
 from taskapi.exceptions import FieldError, SessionEnded, Unavailable, ValidationFailed
 from taskapi.http.exceptions import IdempotencyKeyInUse, IdempotencyKeyReused
-from taskapi.http.idempotency import Keyed
+from taskapi.http.idempotency import KeyedRequest
 
 _TOO_COMMON_MESSAGE = (
     "This is guessed too quickly: it is a common one, repeats itself, or is made of your name or "
@@ -36,7 +36,7 @@ log = structlog.get_logger()
 
 
 def register(
-    client: Client, keyed: Keyed, email: str, password: str, name: str | None
+    client: Client, keyed: KeyedRequest, email: str, password: str, name: str | None
 ) -> dict[str, Any]:
     """Open an account and its first session, and return its token pair.
 
@@ -61,7 +61,7 @@ def register(
 
 
 def _find_registration(
-    client: Client, keyed: Keyed, email: str, password: str
+    client: Client, keyed: KeyedRequest, email: str, password: str
 ) -> tokens.Grant | None:
     """Return the grant of an earlier attempt of this registration, if the password matches."""
     owner = accounts.find_account(email)
@@ -142,7 +142,7 @@ def change_profile(
 
 
 def change_password(
-    actor: Actor, client: Client, keyed: Keyed, current_password: str, new_password: str
+    actor: Actor, client: Client, keyed: KeyedRequest, current_password: str, new_password: str
 ) -> None:
     """Change the password and end every other session.
 

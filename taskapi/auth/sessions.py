@@ -37,7 +37,7 @@ from taskapi.auth.models import PROFILE_COLUMNS, Session, User
 from taskapi.db.execute import SYSTEM, Actor, Row, execute, transaction
 from taskapi.exceptions import Busy, SessionEnded
 from taskapi.http.exceptions import IdempotencyKeyReused
-from taskapi.http.idempotency import Keyed
+from taskapi.http.idempotency import KeyedRequest
 from taskapi.http.rate_limits import network_of
 from taskapi.observability.metrics import logins
 
@@ -68,7 +68,7 @@ class Client(NamedTuple):
     address: str
 
 
-def log_in(client: Client, keyed: Keyed, email: str, password: str) -> dict[str, Any]:
+def log_in(client: Client, keyed: KeyedRequest, email: str, password: str) -> dict[str, Any]:
     """Verify the credentials, open a session and return its token pair.
 
     Returns the earlier pair for a repeated idempotency key. Raises `AccountDisabled`,
@@ -205,7 +205,7 @@ def open_session(client: Client, user: Row) -> tokens.Grant:
     return tokens.make_grant(user, session_id, refresh_id)
 
 
-def refresh(claims: tokens.Claims, keyed: Keyed) -> dict[str, Any]:
+def refresh(claims: tokens.Claims, keyed: KeyedRequest) -> dict[str, Any]:
     """Exchange a refresh token for a new pair (refresh-token rotation, RFC 9700, 4.14.2).
 
     Reuse of a rotated token ends its session, because the token may be stolen. A retry with the
@@ -299,7 +299,7 @@ def end_session(actor: Actor, session_id: str) -> None:
     log.info("session_ended", user_id=actor.user_id, session_id=session_id)
 
 
-def log_out(actor: Actor, keyed: Keyed, *, everywhere: bool) -> None:
+def log_out(actor: Actor, keyed: KeyedRequest, *, everywhere: bool) -> None:
     """End the actor's session, or with `everywhere` all sessions, and revoke their tokens."""
     try:
         with keyed.transaction(acting_as=actor):

@@ -21,7 +21,7 @@ from taskapi.exceptions import SessionEnded, Unavailable
 from taskapi.http import problems
 from taskapi.http.app import json_response
 from taskapi.http.fields import UUID_TEXT, Boolean, Integer, Text
-from taskapi.http.idempotency import Keyed
+from taskapi.http.idempotency import KeyedRequest
 from taskapi.http.views import endpoint
 from taskapi.tasks import schemas as tasks
 from taskapi.tasks.exceptions import TaskForbidden
@@ -104,7 +104,7 @@ class Message(Schema):
     returns=Message(),
     headers=("Set-Cookie",),
 )
-def log_out(keyed: Keyed, query: dict[str, Any]) -> Response:
+def log_out(keyed: KeyedRequest, query: dict[str, Any]) -> Response:
     """End this session, if a token comes along; its tokens are refused from now on."""
     if "actor" in g:
         with suppress(SessionEnded):

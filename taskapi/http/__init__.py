@@ -1,4 +1,4 @@
-"""What all requests have in common."""
+"""HTTP: request processing that all features share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["init_app", "limit_requests", "reserve_names"]
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Log requests, speak JSON, answer problems, and let pages of other origins call."""
+    """Set up request logs, JSON, problem documents, CORS and cursors."""
     request_log.init_app(app, settings)
     base.init_app(app, settings)
     memory.init_app(app)
@@ -23,6 +23,6 @@ def init_app(app: Flask, settings: Settings) -> None:
 
 
 def limit_requests(app: Flask, settings: Settings) -> None:
-    """Limit how many requests a user has in a minute, and at a time."""
+    """Set up rate limits and the limit of concurrent requests per user."""
     rate_limits.init_app(app, settings)
     concurrency.init_app(app, settings)

@@ -1,4 +1,4 @@
-"""What every request has in common: the limits of its body, and an answer in JSON."""
+"""Set up paths, proxies, body limits and JSON responses of the application."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PREFIX = re.compile(r"(/(?!\.{1,2}(/|\Z))[A-Za-z0-9._~-]+)+/?")
 
 
 class Section(Blueprint):
-    """A blueprint that is a section of the document, with a sentence about it."""
+    """A blueprint with its summary in the OpenAPI document."""
 
     def __init__(
         self, name: str, import_name: str, description: str, url_prefix: str | None = None
@@ -39,7 +39,7 @@ class Section(Blueprint):
 
 
 class JSON(JSONProvider):
-    """orjson: quick, and strict (no NaN, bounded nesting)."""
+    """JSON by orjson: fast and strict (no NaN, bounded nesting)."""
 
     def dumps(self, obj: Any, **_kwargs: Any) -> str:
         """Serialise to text."""
@@ -50,34 +50,34 @@ class JSON(JSONProvider):
         return orjson.loads(s)
 
     def response(self, *args: Any, **kwargs: Any) -> Response:
-        """Make the response of a view that returned a dict or a list."""
+        """Make the response for a view that returns a dict or a list."""
         return json_response(self._prepare_response_obj(args, kwargs))
 
 
 def json_response(
     data: Any, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Answer data as JSON."""
+    """Return a response with `data` as JSON."""
     return Response(orjson.dumps(data), status, headers, content_type="application/json")
 
 
 class EncodedSegment(BaseConverter):
-    """A segment of the path that may hold any text, slashes included, percent-encoded."""
+    """A percent-encoded path segment with any text, slashes included."""
 
     regex = "[^/]*"
     part_isolating = True
 
     def to_python(self, value: str) -> str:
-        """Decode; what is not UTF-8 becomes a lone surrogate, which no text field takes."""
+        """Decode; invalid UTF-8 becomes lone surrogates, which text fields reject."""
         return unquote(value, errors="surrogateescape")
 
 
 class _CanonicalPath:
-    """Middleware that gives the router the path percent-encoded, in one spelling for each path.
+    """Middleware that passes the router the path percent-encoded, in one form for each path.
 
-    WSGI decodes the path before a router could tell an escaped slash from a separator, or an
-    escaped percent sign from the beginning of an escape. Encoded again (RFC 3986, 6.2.2), every
-    segment can be decoded, and is decoded exactly once.
+    WSGI decodes the path, so that the router cannot tell an escaped slash from a separator, or an
+    escaped percent sign from the start of an escape. In the normalized form (RFC 3986, 6.2.2),
+    every segment is decoded exactly once.
     """
 
     def __init__(self, app: WSGIApplication) -> None:
@@ -86,28 +86,27 @@ class _CanonicalPath:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         target = environ.get("RAW_URI", "").partition("?")[0]
-        # Any other path is the same, encoded or decoded.
+        # All other paths are equal in encoded and decoded form.
         if "%" in target or "%" in path or not path.isascii():
             environ["PATH_INFO"] = _encode_path(path, target, environ["SCRIPT_NAME"])
         return self._app(environ, start_response)
 
 
-class _Proxied(ProxyFix):
-    """Middleware that takes from trusted proxies whom they have seen, and below which path.
+class _TrustedProxyFix(ProxyFix):
+    """Middleware that takes client address, scheme and path prefix from trusted proxies.
 
-    The path is what the proxy has taken off, such as /todo. It is that of the nearest proxy; the
-    others pass requests on to one that has it.
+    The prefix is the path that the nearest proxy has removed, such as /todo.
     """
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        # Anything else could lead a client that follows a Location elsewhere.
+        # Any other prefix could redirect a client that follows a Location to another host.
         if not _PREFIX.fullmatch(environ.get("HTTP_X_FORWARDED_PREFIX", "")):
             environ.pop("HTTP_X_FORWARDED_PREFIX", None)
         return super().__call__(environ, start_response)
 
 
 def _encode_path(path: str, target: str, script_name: str) -> str:
-    """Return the escaped form of a decoded path, by the request's target as far as it fits."""
+    """Return the encoded form of a decoded path, from the request target if the two agree."""
     sent = _AUTHORITY.sub("", target).partition("#")[0]
     for candidate in (sent, sent.removeprefix(script_name)):
         segments = [unquote_to_bytes(part) for part in candidate.encode("latin-1").split(b"/")]
@@ -117,34 +116,34 @@ def _encode_path(path: str, target: str, script_name: str) -> str:
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Speak JSON, and refuse bodies that are too long before they are read."""
+    """Set up JSON, URL converters, proxies, and body limits that apply before reading."""
     app.json = JSON(app)
     app.url_map.converters |= {"encoded": EncodedSegment}
-    app.url_map.merge_slashes = False  # Between two slashes there may be an empty user id.
+    app.url_map.merge_slashes = False  # A user id in the path may be empty.
     app.wsgi_app = _CanonicalPath(app.wsgi_app)  # type: ignore[method-assign]  # as Flask wants it
     if settings.trusted_proxies:
-        app.wsgi_app = _Proxied(  # type: ignore[method-assign]
+        app.wsgi_app = _TrustedProxyFix(  # type: ignore[method-assign]
             app.wsgi_app,
             x_for=settings.trusted_proxies,
             x_proto=settings.trusted_proxies,
             x_prefix=1,
         )
     app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT
-    app.before_request(_refuse_oversized)
+    app.before_request(_validate_body_length)
     app.after_request(_drain_body)
-    app.after_request(_forbid_guessing)
+    app.after_request(_add_security_headers)
 
 
 def reserve_names(app: Flask, *names: str) -> None:
-    """Take these names for no id: in routes that are added later, an `<id:…>` is any other text."""
+    """Exclude reserved names from `<id:…>` in the routes that are registered later."""
     regex = f"(?!(?:{'|'.join(names)})$)[^/]+"
     converter = type("Id", (BaseConverter,), {"regex": regex, "part_isolating": True})
     app.url_map.converters["id"] = converter
 
 
-def _refuse_oversized() -> None:
+def _validate_body_length() -> None:
     environ = request.environ
-    # Werkzeug cuts a body of unknown length off at the limit and says nothing.
+    # Werkzeug silently truncates a body of unknown length at the limit.
     if "HTTP_TRANSFER_ENCODING" in environ and request.content_length is None:
         raise LengthRequired
     length = (request.content_length or 0) if "CONTENT_LENGTH" in environ else 0
@@ -157,36 +156,36 @@ def _refuse_oversized() -> None:
 
 
 def _drain_body(response: Response) -> Response:
-    """Read what a refusal has left of the body, up to the longest that is taken.
+    """Read the rest of the body of a rejected request, up to `IMPORT_LIMIT`.
 
-    gunicorn closes a connection of which more than 64 KiB are unread: a client that is still
-    sending would never see the answer, and nginx makes a 502 of it.
+    gunicorn closes a connection with more than 64 KiB unread: a client that is still sending would
+    not get the response, and nginx would return 502.
     """
     environ = request.environ
     if "CONTENT_LENGTH" in environ and (request.content_length or 0) <= IMPORT_LIMIT:
-        with suppress(OSError):  # The client may have hung up.
+        with suppress(OSError):  # The client may have disconnected.
             while environ["wsgi.input"].read(BODY_LIMIT):
                 pass
     return response
 
 
-def _forbid_guessing(response: Response) -> Response:
+def _add_security_headers(response: Response) -> Response:
     headers = response.headers
     headers.add("X-Content-Type-Options", "nosniff")
-    # Answers are made for one user; what may be kept says so itself.
+    # Responses are for one user; a view that allows caching sets the header itself.
     headers.setdefault("Cache-Control", "no-store")
     return response
 
 
 def parse_id(text: str, missing: type[NotFound]) -> str:
-    """Read an id from the path; a malformed one looks like one that is missing."""
+    """Return the canonical id of a path segment. Raises `missing` for a malformed one."""
     if not UUID_TEXT.fullmatch(text):
         raise missing
     return text.lower()
 
 
 def no_content() -> Response:
-    """Answer 204; what is not there has no type."""
+    """Return 204 without a Content-Type."""
     response = Response(status=204)
     del response.headers["Content-Type"]
     return response

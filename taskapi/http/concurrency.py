@@ -1,8 +1,8 @@
-"""Limit how many threads of a process one user occupies at a time.
+"""Limit the threads of a process that one user occupies at a time.
 
-Waits count as well, and streams until they end. The limit is a share of the threads: some are left
-for the other users, and for the refusals. Searches have a third of that share: each keeps a core of
-the database busy, and twelve at a time took a second from every other request.
+Twelve concurrent searches delayed every other request by a second: each keeps a core of the
+database busy, so searches get a third of the share. Long polls count, and streams until they end.
+The limit is a share of the threads, which leaves some for other users and for error responses.
 """
 
 from __future__ import annotations
@@ -35,35 +35,35 @@ _LIMITS: Final[Extension[_Limits]] = Extension("concurrency")
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Count the requests of each user that are being answered, unless all threads are for all."""
+    """Count the requests of each user in progress, unless `USER_THREADS_SHARE` is 1."""
     if settings.user_threads_share >= 1:
         return
-    most = max(1, int(settings.threads * settings.user_threads_share))
-    _LIMITS.set(app, _Limits(ConcurrentRequests(most), ConcurrentRequests(max(1, most // 3))))
+    limit = max(1, int(settings.threads * settings.user_threads_share))
+    _LIMITS.set(app, _Limits(ConcurrentRequests(limit), ConcurrentRequests(max(1, limit // 3))))
     app.before_request(_enter)
     app.after_request(_leave_unless_streamed)
-    app.wsgi_app = _leaving_after_streams(app.wsgi_app)  # type: ignore[assignment, method-assign]
+    app.wsgi_app = _leave_after_streams(app.wsgi_app)  # type: ignore[assignment, method-assign]
 
 
 class ConcurrentRequests:
-    """The requests that are being answered, by user."""
+    """The number of requests in progress, by user."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._lock = threading.Lock()
         self._running: dict[str, int] = {}
 
     def enter(self, user_id: str) -> bool:
-        """Count one more, unless these are as many as may be."""
+        """Count a request of the user; return False at the limit."""
         with self._lock:
             running = self._running.get(user_id, 0)
-            if running >= self._most:
+            if running >= self._limit:
                 return False
             self._running[user_id] = running + 1
         return True
 
     def leave(self, user_id: str) -> None:
-        """Count one less."""
+        """Remove a request of the user from the count."""
         with self._lock:
             running = self._running.pop(user_id) - 1
             if running:
@@ -76,7 +76,7 @@ class _Limits(NamedTuple):
 
 
 _Entered = tuple[ConcurrentRequests, str]
-"""Where a request has been counted, and as whose."""
+"""The counter that counts a request, and the user id it is counted for."""
 
 
 def _enter() -> None:
@@ -111,8 +111,8 @@ def _leave(environ: WSGIEnvironment) -> None:
         running.leave(user_id)
 
 
-def _leaving_after_streams(answer: WSGIApplication) -> WSGIApplication:
-    """Wrap an application, so that a streamed request leaves when its answer ends or is closed."""
+def _leave_after_streams(app: WSGIApplication) -> WSGIApplication:
+    """Wrap an application so that a streamed request counts until its response ends or closes."""
 
     def read(body: Iterable[bytes], environ: WSGIEnvironment) -> Iterator[bytes]:
         yield from body
@@ -120,7 +120,7 @@ def _leaving_after_streams(answer: WSGIApplication) -> WSGIApplication:
 
     def call(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         try:
-            body = answer(environ, start_response)
+            body = app(environ, start_response)
         except BaseException:
             _leave(environ)
             raise

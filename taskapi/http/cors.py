@@ -1,4 +1,4 @@
-"""Which pages of other origins may call, by the CORS protocol of the Fetch standard."""
+"""Cross-origin requests of allowed origins, by the CORS protocol of the Fetch standard."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from taskapi.http.app import no_content
 
 
 def init_app(app: Flask, origins: Sequence[str]) -> None:
-    """Let pages of these origins read the answers; their browsers ask that of each."""
+    """Allow pages of `origins` to send requests and read the responses."""
     options = get_cors_options(
         app,
         {
-            # As patterns, since flask-cors takes the brackets of an IPv6 address for one.
+            # Escaped patterns, since flask-cors parses the brackets of an IPv6 address as a regex.
             "origins": [re.compile(re.escape(origin) + r"\Z") for origin in origins],
             "methods": ["GET", "POST", "PUT", "PATCH", "DELETE"],
             "allow_headers": [
@@ -28,7 +28,7 @@ def init_app(app: Flask, origins: Sequence[str]) -> None:
                 *("Idempotent-Replayed", "RateLimit", "RateLimit-Policy"),
             ],
             "max_age": 7200,
-            "supports_credentials": True,  # For the cookie of /auth; origins are always named.
+            "supports_credentials": True,  # For the cookie of /auth; origins are never a wildcard.
             "always_send": False,
             "vary_header": False,
         },
@@ -36,15 +36,15 @@ def init_app(app: Flask, origins: Sequence[str]) -> None:
 
     @app.before_request
     def answer_preflight() -> Response | None:
-        # Browsers send a request only behind a preflight with a status of success; so that a page
-        # can read that a URL does not exist, there is one for every URL.
+        # Browsers send the request only after a successful preflight. Unknown URLs answer it too,
+        # so that a page can read the 404 of the request itself.
         if request.routing_exception and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in request.environ:
             return no_content() if request.method == "OPTIONS" else None
         return None
 
     @app.after_request
-    def say_who_may_read(response: Response) -> Response:
-        # What a page may read depends on its origin, also where it may read nothing.
+    def add_cors_headers(response: Response) -> Response:
+        # The headers depend on the origin, even if there are none.
         response.headers.add("Vary", "Origin")
-        # Of what comes from no page of a browser there is nothing to decide.
+        # Requests without an Origin are not cross-origin requests of a browser.
         return set_cors_headers(response, options) if "HTTP_ORIGIN" in request.environ else response

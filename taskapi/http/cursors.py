@@ -1,4 +1,4 @@
-"""Cursors: places in lists, signed, and good only for the list that gave them out."""
+"""Encode positions in lists as signed cursors, valid only for the list that issued them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SERIALIZER: Final[Extension[URLSafeSerializer]] = Extension("cursors")
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Sign with the key that signs the tokens; the salt keeps the two apart."""
+    """Set up signing with the keys of the tokens; the salt separates the two uses."""
     serializer = URLSafeSerializer(
         list(reversed(settings.jwt_secret_keys)),  # The last one signs.
         salt="taskapi.cursors",
@@ -27,18 +27,18 @@ def init_app(app: Flask, settings: Settings) -> None:
     _SERIALIZER.set(app, serializer)
 
 
-def write(place: list[Any], *scope: Any) -> str:
-    """Make the cursor of a place; `scope` says whose and which list it belongs to."""
-    return str(_SERIALIZER.get().dumps([_digest(scope), *place]))
+def write(position: list[Any], *scope: Any) -> str:
+    """Encode a position as a cursor; `scope` identifies the list: name, user, filters, sort."""
+    return str(_SERIALIZER.get().dumps([_digest(scope), *position]))
 
 
 def read(cursor: str, parameter: str, *scope: Any) -> list[Any]:
-    """Return the place; `parameter` is the one that brought the cursor.
+    """Decode a cursor that was sent in the query parameter `parameter` to a position.
 
-    Raises `ValidationFailed` where it is not one of ours, or one of another list.
+    Raises `ValidationFailed` if the signature is invalid or the cursor belongs to another list.
     """
     try:
-        digest, *place = _SERIALIZER.get().loads(cursor)
+        digest, *position = _SERIALIZER.get().loads(cursor)
     except BadData:
         detail = "This is not a cursor that this list gave out; start without one."
         raise ValidationFailed([FieldError(f"/query/{parameter}", "invalid", detail)]) from None
@@ -48,7 +48,7 @@ def read(cursor: str, parameter: str, *scope: Any) -> list[Any]:
             "the same user, or start without one."
         )
         raise ValidationFailed([FieldError(f"/query/{parameter}", "of_another_list", detail)])
-    return list(place)
+    return list(position)
 
 
 def _digest(scope: tuple[Any, ...]) -> str:

@@ -1,6 +1,6 @@
-"""What a view declares of itself.
+"""The declaration of a view.
 
-The guard, the rate limits, the validation, the idempotency and the OpenAPI document read it.
+The guard, rate limits, validation, idempotency and the OpenAPI document read it.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ _NO_CONTENT: Final = HTTPStatus.NO_CONTENT
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """The declaration of one view. Raises ValueError for a combination that makes no sense.
+    """The declaration of one view. Raises ValueError for an inconsistent combination.
 
-    Problems that follow from the token, the body, the query and the conditions are not named in
-    `problems`: the document adds them.
+    The OpenAPI document adds the problems that follow from token, body, query and conditions;
+    `problems` does not list them.
     """
 
     access: Literal["token", "refresh_token", "optional_token", "public"] = "token"
-    """Which credential the view needs; with `optional_token` a valid one counts."""
+    """The credential that the view requires; `optional_token` uses a valid one if it is sent."""
 
     bucket: str | None = None
-    """The rate limit that counts its requests, apart from other reading and writing."""
+    """The bucket of the rate limit, if it is not `read` or `write`."""
 
     search_parameter: str | None = None
-    """The query parameter that makes a request a search, of which a user runs few at a time."""
+    """The query parameter that makes a request a search, with its own concurrency limit."""
 
     body: Input | None = None
     body_is_optional: bool = False
@@ -45,37 +45,37 @@ class Endpoint:
     """In bytes."""
 
     request_example: Any = None
-    """A body that says more than the examples of its fields together."""
+    """An example body, if the examples of the fields do not compose a good one."""
 
     query: Input | None = None
     upload: Mapping[str, Any] | None = None
-    """The media types of a body that is a file, each with an example."""
+    """The media types of an uploaded file, each with an example."""
 
     idempotency: Literal["stored_answer", "by_service"] | None = None
-    """How an `Idempotency-Key` is kept: with the answer, or by the service, for what it did."""
+    """How an `Idempotency-Key` is stored: with the response, or by the service with its result."""
 
     conditions: tuple[str, ...] = ()
-    """The headers by which the request may be conditional."""
+    """The supported headers of conditional requests."""
 
     status: int = 200
     returns: Schema | None = None
     media: Mapping[str, Any] = field(default_factory=dict)
-    """Types that are answered besides JSON, with an example of each."""
+    """The media types of responses besides JSON, each with an example."""
 
     headers: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
-    """Codes of the problems that are its own."""
+    """The codes of problems that are specific to this view."""
 
     problem_members: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """What its problems say besides or instead, by code."""
+    """Additional or different members of its problem documents, by code."""
 
     description: str = "Done."
     response_example: Any = None
-    """How the answer differs from the example of its schema."""
+    """Members of the example response that differ from the example of its schema."""
 
     needs_database: bool = True
     unavailable: Schema | None = None
-    """What is answered instead of a problem while the database is away."""
+    """The schema of the response while the database is unavailable, instead of a problem."""
 
     is_documented: bool = True
 
@@ -102,23 +102,23 @@ class Endpoint:
 
 
 UNDECLARED: Final = Endpoint(is_documented=False)
-"""What holds for a view that declares nothing: it needs a token, and takes no body of its own."""
+"""The declaration of a view without one: it requires a token and accepts no body."""
 
 
 def endpoint_of(view: View | None) -> Endpoint:
-    """Return what a view has declared."""
+    """Return the declaration of a view."""
     declared: Endpoint = getattr(view, "endpoint", UNDECLARED)
     return declared
 
 
 @functools.cache
 def template_of(rule: str) -> str:
-    """Write a route as OpenAPI does: /tasks/{task_id}."""
+    """Convert a Flask route to an OpenAPI path template such as /tasks/{task_id}."""
     return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)
 
 
 def component_name(schema: Any) -> str:
-    """Name a schema, or a class of schemas, among the components of the document."""
+    """Return the name of a schema or schema class in the OpenAPI components."""
     partial = getattr(schema, "partial", False)
     name = (schema if isinstance(schema, type) else type(schema)).__name__
     return name.replace("Input", "Patch") if partial else name

@@ -1,7 +1,7 @@
-"""Conditional requests (RFC 9110, section 13): what a client has read already, and as what.
+"""Entity tags and conditional requests (RFC 9110, section 13).
 
-A tag is a task's version, or for a list the number of its owner's last change and what was
-asked for. A proxy that compresses makes a tag weak, so weak ones are taken as well.
+The tag of a task is its version; the tag of a list consists of the owner's change counter and a
+digest of user and URL. Compressing proxies make tags weak, so weak tags are accepted everywhere.
 """
 
 from __future__ import annotations
@@ -19,37 +19,37 @@ from taskapi.exceptions import FieldError, ValidationFailed
 _VERSION: Final = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
 
 
-def tag(version: int) -> str:
-    """Write a task's version as an entity tag."""
+def format_etag(version: int) -> str:
+    """Return the entity tag of a task's version."""
     return f'"{version}"'
 
 
-def wanted_versions() -> list[int] | None:
-    """Return the versions that If-Match allows; None where all are.
+def parse_if_match() -> list[int] | None:
+    """Return the versions that If-Match allows; None if it allows all.
 
-    What is no tag of ours allows nothing, since it matches no version. Raises
-    `ValidationFailed` where If-None-Match comes as well, which only PUT can mean.
+    Foreign tags match no version and are ignored. Raises `ValidationFailed` for If-None-Match,
+    which only PUT supports.
     """
     if "HTTP_IF_NONE_MATCH" in request.environ:
         detail = "Here there is nothing to create; send If-Match, or no condition."
         raise ValidationFailed([FieldError("/header/If-None-Match", "invalid", detail)])
-    if not has_version():
+    if not has_if_match():
         return None
-    wanted = request.if_match
-    if wanted.star_tag:
+    if_match = request.if_match
+    if if_match.star_tag:
         return None
-    return _numbers(wanted.as_set(include_weak=True))
+    return _parse_numbers(if_match.as_set(include_weak=True))
 
 
-def has_version() -> bool:
-    """Whether If-Match says that the task must have one of some versions."""
+def has_if_match() -> bool:
+    """Whether the request has If-Match."""
     return "HTTP_IF_MATCH" in request.environ
 
 
-def wants_new() -> bool:
-    """Whether If-None-Match says that there must be nothing yet.
+def is_create_only() -> bool:
+    """Whether the request has `If-None-Match: *` and may only create.
 
-    Raises `ValidationFailed` where it says something else, which no write here can mean.
+    Raises `ValidationFailed` for any other value, which writes do not support.
     """
     if "HTTP_IF_NONE_MATCH" not in request.environ:
         return False
@@ -59,44 +59,44 @@ def wants_new() -> bool:
     return True
 
 
-def has_read(etag: str) -> bool:
-    """Whether If-None-Match names this tag."""
+def is_current(etag: str) -> bool:
+    """Whether If-None-Match contains this tag: the client's copy is current."""
     if "HTTP_IF_NONE_MATCH" not in request.environ:
         return False
     return request.if_none_match.contains_weak(etag.strip('"'))
 
 
-class ListTag:
-    """The tags of a list that was asked for: each is the list as of one of its owner's changes."""
+class ListETags:
+    """The tags of the requested list, one for each value of the owner's change counter."""
 
     def __init__(self, user_id: str) -> None:
-        asked = f"{user_id}\n{request.full_path}".encode()
-        self._name = urlsafe_b64encode(hashlib.sha256(asked).digest()[:6]).decode()
+        target = f"{user_id}\n{request.full_path}".encode()
+        self._name = urlsafe_b64encode(hashlib.sha256(target).digest()[:6]).decode()
 
     def as_of(self, change: int) -> str:
-        """Write the list's tag as of a change."""
+        """Return the list's tag at a value of the change counter."""
         return f'W/"{change}.{self._name}"'
 
-    def is_any_read(self) -> bool:
-        """Whether If-None-Match says that the client has the list, as of whichever change."""
+    def is_wildcard(self) -> bool:
+        """Whether the request has `If-None-Match: *`."""
         return "HTTP_IF_NONE_MATCH" in request.environ and request.if_none_match.star_tag
 
-    def changes_read(self) -> list[int]:
-        """Return the changes as of which If-None-Match says that the client has the list."""
+    def read_known_changes(self) -> list[int]:
+        """Return the change counters of the client's copies, from If-None-Match."""
         if "HTTP_IF_NONE_MATCH" not in request.environ:
             return []
         tags = request.if_none_match.as_set(include_weak=True)
         parts = (tag.partition(".") for tag in tags if tag)
-        return _numbers({number for number, _, name in parts if name == self._name})
+        return _parse_numbers({number for number, _, name in parts if name == self._name})
 
 
 def not_modified(etag: str) -> Response:
-    """Answer 304: the client has it already."""
+    """Return 304 with the ETag and without a Content-Type."""
     response = Response(status=304, headers={"ETag": etag})
     del response.headers["Content-Type"]
     return response
 
 
-def _numbers(tags: Iterable[str | None]) -> list[int]:
-    # Werkzeug reads an empty tag as None.
+def _parse_numbers(tags: Iterable[str | None]) -> list[int]:
+    # Werkzeug parses an empty tag as None.
     return sorted(int(tag) for tag in tags if tag and _VERSION.fullmatch(tag))

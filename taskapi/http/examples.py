@@ -1,4 +1,4 @@
-"""The example of a schema, composed of those of its fields."""
+"""Compose examples of schemas from the examples of their fields."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 from marshmallow import Schema, fields
 
 
-def example_of(schema: Schema, differs: Any = None) -> Any:
-    """Compose the example of a schema from those of its fields; `differs` replaces some."""
+def example_of(schema: Schema, overrides: Any = None) -> Any:
+    """Compose the example of a schema from those of its fields; `overrides` replaces members."""
     if schema.many:
         return [example_of(type(schema)())]
     example: dict[str, Any] = {}
@@ -21,4 +21,4 @@ def example_of(schema: Schema, differs: Any = None) -> Any:
             example[name] = field.constant
         elif "example" in field.metadata:
             example[name] = field.metadata["example"]
-    return example | (differs or {})
+    return example | (overrides or {})

@@ -1,4 +1,4 @@
-"""What can go wrong with a request, whatever it is about."""
+"""Exceptions of rate limits, concurrency limits and idempotency keys."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The types that JSON may have here: exact, and each fault with a code of its own.
+"""Strict fields of JSON input, with a code for each kind of error.
 
-marshmallow's fields take "5" for 5 and "yes" for true, which hides a client's mistakes.
+marshmallow's own fields accept "5" for 5 and "yes" for true, which hides errors of clients.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from taskapi.text import INVISIBLE_IN_BMP, is_blank
 UUID_TEXT: Final = re.compile(
     r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE
 )
-_FORBIDDEN = "\x00"  # PostgreSQL's text has no place for it.
+_FORBIDDEN = "\x00"  # PostgreSQL's type text cannot store it.
 _TIME: Final = re.compile(
     r"\d{4}-\d\d-\d\d(?P<time>T\d\d:\d\d:(?P<second>\d\d)(\.\d{1,9})?"
     r"(?P<offset>Z|[ +-]\d\d:\d\d)?)?",
@@ -28,14 +28,14 @@ _TIME: Final = re.compile(
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with a value: for a program, and as a sentence for a person."""
+    """An error of a value: a code for programs, and a sentence for people."""
 
     code: str
     detail: str
 
 
 class Coded(fields.Field[Any]):
-    """A field whose errors carry marshmallow's key for them as their code."""
+    """A field with marshmallow's keys of error messages as the codes of its errors."""
 
     default_error_messages = {
         "required": "This field is required.",
@@ -43,16 +43,16 @@ class Coded(fields.Field[Any]):
     }
 
     def make_error(self, key: str, **kwargs: Any) -> ValidationError:
-        """Make the error that `key` stands for."""
+        """Make the error with the message of `key`."""
         detail = str(self.error_messages[key]).format(**kwargs)
         return ValidationError([Fault(key, detail)])
 
 
 class Text(Coded):
-    """Text of `shortest` to `longest` characters, kept as it was sent unless `trim` is set.
+    """Text of `shortest` to `longest` characters, unchanged unless `trim` is set.
 
-    `empty_is_null` makes "" the same as null; `not_blank` wants more than white space and
-    characters that nobody sees.
+    `empty_is_null` loads "" as None; `not_blank` rejects text of only white space and invisible
+    characters.
     """
 
     default_error_messages = {
@@ -73,12 +73,14 @@ class Text(Coded):
         empty_is_null: bool = False,
         **kwargs: Any,
     ) -> None:
-        # That something must be seen is said as a pattern.
+        # JSON Schema expresses `not_blank` as a pattern.
         limits: dict[str, Any] = {"type": "string", "maxLength": longest}
         limits |= {"minLength": shortest} if shortest else {}
         not_blank = not_blank or trim
-        some = rf"[^\s\u0000-\u001f\u007f-\u009f{INVISIBLE_IN_BMP}][^\u0000]*" if not_blank else ""
-        limits |= {"pattern": rf"^[^\u0000]*{some}$"}
+        visible = (
+            rf"[^\s\u0000-\u001f\u007f-\u009f{INVISIBLE_IN_BMP}][^\u0000]*" if not_blank else ""
+        )
+        limits |= {"pattern": rf"^[^\u0000]*{visible}$"}
         super().__init__(**kwargs)
         self.metadata = {**limits, **self.metadata}
         self.shortest = shortest
@@ -105,7 +107,7 @@ class Text(Coded):
 
 
 class Integer(Coded):
-    """A whole number from `smallest` to `largest`; `in_text` reads it from a query's text."""
+    """An integer from `smallest` to `largest`; `in_text` parses it from the text of a query."""
 
     default_error_messages = {
         "wrong_type": "This must be a whole number.",
@@ -125,7 +127,7 @@ class Integer(Coded):
     def _deserialize(self, value: Any, *_args: Any, **_kwargs: Any) -> int:
         if self.in_text and value.isascii() and value.removeprefix("-").isdigit():
             value = int(value) if len(value) < 20 else self.largest + 1
-        # To JSON, 1.0 is as whole as 1; true is no number.
+        # JSON has one number type, so 1.0 is an integer; Python's bool is excluded by type().
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if type(value) is not int:
@@ -136,7 +138,7 @@ class Integer(Coded):
 
 
 class Boolean(Coded):
-    """true or false; `in_text` reads it from a query's text."""
+    """true or false; `in_text` parses it from the text of a query."""
 
     default_error_messages = {"wrong_type": "This must be true or false."}
 
@@ -154,7 +156,7 @@ class Boolean(Coded):
 
 
 class Choice(Coded):
-    """One of some words."""
+    """One of the texts in `choices`."""
 
     default_error_messages = {"unknown": "This must be one of: {choices}."}
 
@@ -170,7 +172,7 @@ class Choice(Coded):
 
 
 class Time(Coded):
-    """A time as RFC 3339 writes it, with its offset from UTC."""
+    """A time in the format of RFC 3339, with an offset from UTC."""
 
     default_error_messages = {
         "invalid": "This must be a time such as 2026-11-20T08:15:30Z.",
@@ -204,7 +206,7 @@ class Time(Coded):
 
 
 class Id(Coded):
-    """A UUID."""
+    """A UUID in its text form of 36 characters (RFC 9562)."""
 
     default_error_messages = {"invalid": "This must be a UUID, as its text of 36 characters."}
 

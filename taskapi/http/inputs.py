@@ -1,4 +1,4 @@
-"""What a client may send: its fields, and the errors of those that it may not."""
+"""Schemas of input, with error reports for unknown and missing fields."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from taskapi.http.fields import Fault
 
 
 class Input(Schema):
-    """What a client may send: its fields, and besides them only what `ignored` names.
+    """The schema of a client's input: its fields, and the names in `ignored`.
 
-    `dependent_required` says which field must come with which, as in JSON Schema, and
-    `one_of` names fields of which exactly one must come.
+    `dependent_required` maps a field to one that must be sent with it, as in JSON Schema. Exactly
+    one of the fields in `one_of` must be sent.
     """
 
     ignored: tuple[str, ...] = ()
@@ -23,13 +23,13 @@ class Input(Schema):
     dependent_required: Mapping[str, str] = {}
 
     class Meta:
-        """marshmallow's own options."""
+        """The options of marshmallow."""
 
         unknown = RAISE
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        names = (one.data_key or name for name, one in self.load_fields.items())
+        names = (field.data_key or name for name, field in self.load_fields.items())
         known = sorted(names)
         listed = ", ".join(known) or "none"
         self._accepted = frozenset([*known, *self.ignored])
@@ -38,15 +38,15 @@ class Input(Schema):
         self.error_messages = messages
 
     def find_unknown(self, data: Any) -> list[str]:
-        """Return the names that `data` has and may not have, in its order."""
+        """Return the unknown names in `data`, in its order."""
         if self.unknown != RAISE or not isinstance(data, Mapping):
             return []
         return [name for name in data if name not in self._accepted]
 
-    def refuse_unknown(self, names: Iterable[str], where: str) -> list[FieldError]:
-        """Make an error for each name; `where` is the JSON Pointer that they are below."""
+    def unknown_errors(self, names: Iterable[str], pointer: str) -> list[FieldError]:
+        """Return an error for each unknown name; `pointer` is the JSON Pointer of their parent."""
         return [
-            FieldError(f"{where}/{_escape(name)}", self._unknown.code, self._unknown.detail)
+            FieldError(f"{pointer}/{_escape(name)}", self._unknown.code, self._unknown.detail)
             for name in names
         ]
 
@@ -64,19 +64,19 @@ class Input(Schema):
             raise ValidationError([Fault("one_of", detail)])
 
 
-def field_errors(messages: Mapping[Any, Any], where: str) -> list[FieldError]:
-    """Flatten marshmallow's nested messages; `where` is the JSON Pointer they are below."""
+def flatten_errors(messages: Mapping[Any, Any], parent: str) -> list[FieldError]:
+    """Flatten marshmallow's nested messages; `parent` is the JSON Pointer of their parent."""
     errors = []
-    for name, below in messages.items():
-        # "_schema" is marshmallow's name for the whole.
-        pointer = where if name == "_schema" else f"{where}/{_escape(str(name))}"
-        if isinstance(below, Mapping):
-            errors += field_errors(below, pointer)
+    for name, value in messages.items():
+        # marshmallow's key for errors of the whole object is "_schema".
+        pointer = parent if name == "_schema" else f"{parent}/{_escape(str(name))}"
+        if isinstance(value, Mapping):
+            errors += flatten_errors(value, pointer)
         else:
-            errors += [FieldError(pointer, fault.code, fault.detail) for fault in below]
+            errors += [FieldError(pointer, fault.code, fault.detail) for fault in value]
     return errors
 
 
 def _escape(step: str) -> str:
-    """Write a step of a JSON Pointer (RFC 6901, 3)."""
+    """Escape a reference token of a JSON Pointer (RFC 6901, section 3)."""
     return step.replace("~", "~0").replace("/", "~1")

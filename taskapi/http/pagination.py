@@ -1,8 +1,8 @@
-"""Answer lists: page by page, or whole; long whole ones are streamed in batches.
+"""Compose responses of lists: pages, or complete lists that are streamed in batches.
 
-A whole list is charged by its size, as if it had been read page by page. The first batch is read
-before the answer begins: what goes wrong with it is a problem document. A later failure ends the
-connection in the middle of the JSON text, so that no client takes a part for the whole.
+A complete list is charged by its size, like the pages it would take. The first batch is prefetched
+before the response begins, so its errors are problem documents. A later error closes the connection
+within the JSON text, so that no client accepts a truncated list.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import orjson
 from flask import Response, stream_with_context
 
 from taskapi.http.app import json_response
-from taskapi.http.rate_limits import charge, charge_sent
+from taskapi.http.rate_limits import charge, charge_streamed
 
-BATCH: Final = 500
-"""The most items that are read, and held in memory, at a time."""
+BATCH_SIZE: Final = 500
+"""The number of items in a statement, and in memory at a time."""
 
-LARGEST_PAGE: Final = 200
-"""The most items that count as one request."""
+MAX_PAGE_SIZE: Final = 200
+"""The maximum number of items of a page, which costs one request of the rate limit."""
 
 Batches = Iterator[list[dict[str, Any]]]
 
@@ -28,9 +28,9 @@ Batches = Iterator[list[dict[str, Any]]]
 def array_response(
     first: list[dict[str, Any]], rest: Batches | None, headers: Mapping[str, str]
 ) -> Response:
-    """Answer a bare array. `rest` reads the batches behind the first; None where there are none.
+    """Return a response with a bare array. `rest` iterates over further batches; None if none.
 
-    Raises `RateLimited` where the first batch alone is too much.
+    Raises `RateLimited` if the first batch exceeds the rate limit.
     """
     charge(_cost(first) - 1)
     if rest is None:
@@ -41,17 +41,17 @@ def array_response(
 def list_response(
     first: list[dict[str, Any]], rest: Batches | None, headers: Mapping[str, str]
 ) -> Response:
-    """Answer `{tasks, next_cursor, count, total}` with all tasks that there are.
+    """Return a response with `{tasks, next_cursor, count, total}` of a complete list.
 
-    Parameters and errors are those of `array_response`.
+    Parameters and exceptions are those of `array_response`.
     """
     charge(_cost(first) - 1)
     if rest is None:
-        return json_response(page_of(first, None, is_first=True, count_all=None), 200, headers)
+        return json_response(compose_page(first, None, is_first=True, count_all=None), 200, headers)
     return _stream(_write_list(first, rest), headers)
 
 
-def page_of(
+def compose_page(
     items: list[dict[str, Any]],
     next_cursor: str | None,
     *,
@@ -60,7 +60,7 @@ def page_of(
 ) -> dict[str, Any]:
     """Compose `{tasks, next_cursor, count, total?}` of a page.
 
-    `total` is there where the page has all items, or from `count_all`.
+    `total` is present if the page has all items, or is the result of `count_all`.
     """
     page = {"tasks": items, "next_cursor": next_cursor, "count": len(items)}
     if is_first and next_cursor is None:
@@ -71,7 +71,7 @@ def page_of(
 
 
 def _cost(items: list[dict[str, Any]]) -> int:
-    return max(1, -(-len(items) // LARGEST_PAGE))
+    return max(1, -(-len(items) // MAX_PAGE_SIZE))
 
 
 def _stream(chunks: Iterator[bytes], headers: Mapping[str, str]) -> Response:
@@ -79,12 +79,12 @@ def _stream(chunks: Iterator[bytes], headers: Mapping[str, str]) -> Response:
 
 
 def _write_array(first: list[dict[str, Any]], rest: Batches) -> Generator[bytes, None, int]:
-    """Write the array and return its length."""
+    """Yield a JSON array in chunks and return its length."""
     count = len(first)
     yield orjson.dumps(first)[:-1]
     for batch in rest:
         if batch:  # Its items may have been deleted meanwhile.
-            charge_sent(_cost(batch))
+            charge_streamed(_cost(batch))
             count += len(batch)
             yield b"," + orjson.dumps(batch)[1:-1]
     yield b"]"

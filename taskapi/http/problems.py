@@ -1,4 +1,4 @@
-"""Every failure as one problem document (RFC 9457)."""
+"""Return every error as a problem document (RFC 9457), or in the format of a contract."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _FORMAT: Final[Extension[ErrorFormat]] = Extension("error_format")
 
 
 def describe_limit(limit: int) -> str:
-    """Say that a body has more than `limit` bytes."""
+    """Return the message for a body above `limit` bytes."""
     return f"The body is longer than {limit} bytes; send less at once."
 
 
 def describe_media(media: Iterable[str]) -> str:
-    """Say which media types an upload may have."""
+    """Return the message with the media types that an upload supports."""
     return f"Send the file with one of these as its Content-Type: {', '.join(media)}."
 
 
@@ -62,7 +62,7 @@ REFUSALS = {
     500: ("internal_error", "Something went wrong here; the request id leads us to it."),
     501: ("transfer_coding_unsupported", "Send the body as it is, with a Content-Length."),
 }
-"""What is refused before a view is reached: code and sentence by status."""
+"""Code and message by status, of errors outside the domain: routing, headers, bodies, faults."""
 
 _TITLES = {
     413: "Content Too Large",
@@ -70,7 +70,7 @@ _TITLES = {
     416: "Range Not Satisfiable",
     422: "Unprocessable Content",
 }
-"""What RFC 9110 calls them; in Python that depends on the version."""
+"""Reason phrases of RFC 9110 that differ between versions of Python."""
 
 _PROBLEM_JSON = "application/problem+json"
 
@@ -83,11 +83,11 @@ def _unchanged(document: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class ErrorFormat:
-    """How failures are written: as RFC 9457 has it, unless a contract says otherwise.
+    """The format of error responses: RFC 9457, or that of a contract.
 
-    `rewrite` makes the body of a problem document; `media_type` is what it then is. `statuses`
-    are statuses by problem code, for each blueprint that has its own; those under None hold for
-    all others. `schema` describes the body, where it is no problem document.
+    `rewrite` converts a problem document to a body of `media_type`. `statuses` maps problem codes
+    to statuses, by blueprint; None is the key for all other blueprints. `schema` is the JSON Schema
+    of a body that is not a problem document.
     """
 
     rewrite: Callable[[dict[str, Any]], dict[str, Any]] = _unchanged
@@ -102,44 +102,44 @@ class ErrorFormat:
 
 
 def init_app(app: Flask) -> None:
-    """Answer whatever goes wrong, URL routing included."""
+    """Register the error handlers for all errors, including those of routing."""
     set_format(app, ErrorFormat())
     app.register_error_handler(TaskapiError, respond)
-    app.register_error_handler(HTTPException, _answer_refusal)
-    app.register_error_handler(Exception, _answer_fault)
+    app.register_error_handler(HTTPException, _respond_to_http_error)
+    app.register_error_handler(Exception, _respond_to_fault)
 
 
 def set_format(app: Flask, error_format: ErrorFormat) -> None:
-    """Write the failures of an application in this format."""
+    """Set the format of an application's error responses."""
     _FORMAT.set(app, error_format)
 
 
 def format_of(app: Flask) -> ErrorFormat:
-    """Return the format in which an application writes its failures."""
+    """Return the format of an application's error responses."""
     error_format = _FORMAT.find(app)
     assert error_format
     return error_format
 
 
 def catalogue() -> dict[str, tuple[int, str]]:
-    """Every code that a problem may have, with its status and its usual sentence."""
+    """Return the status and default message of every problem code."""
     domain = {
         kind.code: (status_of(kind), kind.message)
-        for kind in _kinds_of(TaskapiError)
+        for kind in _subclasses_of(TaskapiError)
         if hasattr(kind, "code")
     }
     return domain | {code: (status, text) for status, (code, text) in REFUSALS.items()}
 
 
 def title_of(status: int) -> str:
-    """Return the name of a status."""
+    """Return the reason phrase of a status."""
     return _TITLES.get(status) or HTTPStatus(status).phrase
 
 
 def problem_document(
     status: int, code: str, detail: str, request_id: str, **members: Any
 ) -> dict[str, Any]:
-    """Say in RFC 9457's terms what went wrong; `members` extend the document."""
+    """Compose a problem document (RFC 9457); `members` are its extension members."""
     return {
         "type": f"urn:problem-type:taskapi:{code}",
         "title": title_of(status),
@@ -151,20 +151,20 @@ def problem_document(
     }
 
 
-def _kinds_of(base: type[TaskapiError]) -> Iterator[type[TaskapiError]]:
+def _subclasses_of(base: type[TaskapiError]) -> Iterator[type[TaskapiError]]:
     for kind in base.__subclasses__():
         yield kind
-        yield from _kinds_of(kind)
+        yield from _subclasses_of(kind)
 
 
 def status_of(error: TaskapiError | type[TaskapiError]) -> int:
-    """Return the HTTP status that stands for an error."""
+    """Return the HTTP status of an error or error class."""
     kind = error if isinstance(error, type) else type(error)
     return next(_STATUSES[base] for base in kind.__mro__ if base in _STATUSES)
 
 
 def describe(error: TaskapiError) -> dict[str, Any]:
-    """Say what went wrong within this request, in the format of the application."""
+    """Return the body of an error of this request, in the format of the application."""
     return _describe(status_of(error), error.code, str(error), **error.members)
 
 
@@ -184,9 +184,9 @@ def _answer(document: dict[str, Any]) -> Response:
 
 
 def respond(error: TaskapiError) -> Response:
-    """Answer an error of the domain."""
-    # A frame that holds the error, such as that of an atomic batch, would hold the input as well,
-    # until the garbage collector runs.
+    """Return the response to a domain error."""
+    # A frame that holds the error, such as that of an atomic batch, would hold the input until the
+    # garbage collector runs.
     error.__traceback__ = None
     response = _answer(describe(error))
     if isinstance(error, exceptions.Retryable):
@@ -196,16 +196,16 @@ def respond(error: TaskapiError) -> Response:
     return response
 
 
-def _answer_refusal(error: HTTPException) -> Response:
+def _respond_to_http_error(error: HTTPException) -> Response:
     is_own = error.description != type(error).description
-    response = _refuse(error.code or 500, error.description, is_own=is_own)
+    response = _respond_with_status(error.code or 500, error.description, is_own=is_own)
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
     return response
 
 
-def _answer_fault(error: Exception) -> Response:
-    # Where, but not what it said: the message of an error may quote a task or a password.
+def _respond_to_fault(error: Exception) -> Response:
+    # The log omits the message of the error, which may quote a task or a password.
     log.error(
         "internal_error",
         route=str(request.url_rule),
@@ -213,14 +213,16 @@ def _answer_fault(error: Exception) -> Response:
         sqlstate=getattr(error, "pgcode", None),
         trace="".join(traceback.format_tb(error.__traceback__)),
     )
-    return _refuse(500)
+    return _respond_with_status(500)
 
 
-def _refuse(status: int, description: str | None = None, *, is_own: bool = False) -> Response:
+def _respond_with_status(
+    status: int, description: str | None = None, *, is_own: bool = False
+) -> Response:
     title = title_of(status)
-    # Of a status that nothing here is known to have, werkzeug says what it means.
-    of_itself = (re.sub(r"\W+", "_", title).strip("_").lower(), f"{title}.")
-    code, detail = REFUSALS.get(status, of_itself)
+    # A status without an entry in REFUSALS gets its code from the reason phrase.
+    fallback = (re.sub(r"\W+", "_", title).strip("_").lower(), f"{title}.")
+    code, detail = REFUSALS.get(status, fallback)
     if description and (is_own or status not in REFUSALS):
         detail = description
     return _answer(_describe(status, code, detail))

@@ -1,7 +1,7 @@
-"""How much one may ask: by user, or where there is none by address.
+"""Limit the rate of requests by user, or by address for requests without a user.
 
-Counted in the memory of each process, or in Redis for all of them together. While Redis is
-away they count for themselves, and nobody is refused for that.
+Counters are in the memory of each process, or in Redis for all processes. While Redis is
+unavailable, each process counts by itself and rejects no request because of the outage.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ from taskapi.http.sliding_windows import SlidingWindowStorage
 from taskapi.observability import metrics
 from taskapi.settings import BODY_LIMIT, Settings
 
-_REDIS_PATIENCE: Final = 0.2  # seconds
-_REDIS_PAUSE: Final = 5.0  # seconds until it is asked again
+_REDIS_TIMEOUT_SECONDS: Final = 0.2
+_REDIS_RETRY_AFTER_SECONDS: Final = 5.0
 _PORT: Final = re.compile(r"^\[?([0-9.]+|(?<=\[)[0-9a-fA-F:.]+)\]?(:[0-9]+)?$")
-_ACCOUNT: Final = "taskapi.account"  # Where it stands in the WSGI environ, which is at hand.
+_ACCOUNT: Final = "taskapi.account"
+"""The key of a request's account in the WSGI environ."""
+
 UNLIMITED: Final = ("/health", "/health/live", "/metrics")
 
 log = structlog.get_logger()
@@ -40,25 +42,25 @@ _LIMITER: Final[Extension[Limiter]] = Extension("rate_limits")
 
 
 class _Account(NamedTuple):
-    """What a request counts as, and whose it is."""
+    """The bucket of a request, and the user or address that it is charged to."""
 
     bucket: str
-    whose: str
+    key: str
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Count every request, but for health checks and preflights."""
+    """Count every request except health checks and CORS preflights."""
     if not settings.rate_limit_enabled:
         return
     _LIMITER.set(app, Limiter(settings))
-    app.before_request(_admit)
-    app.after_request(_give_back_and_tell)
+    app.before_request(_charge_request)
+    app.after_request(_add_rate_limit_headers)
 
 
 def network_of(address: str) -> str:
-    """Return what is counted as one address: who has one of IPv6 has all of its /64.
+    """Return the network that shares a counter: an IPv4 address, or the /64 of an IPv6 address.
 
-    Some proxies write a port behind it, and what a client has made up is counted as it is.
+    A port that a proxy appended is removed. An invalid address is returned unchanged.
     """
     bare = _PORT.sub(r"\1", address)
     try:
@@ -71,9 +73,9 @@ def network_of(address: str) -> str:
 
 
 def charge(cost: int) -> None:
-    """Count this request as so many more than the one that it is. Raises `RateLimited`.
+    """Charge this request `cost` in addition to the one already charged. Raises `RateLimited`.
 
-    A read that is refused for its size counts as nothing.
+    A read that is rejected for its size is refunded entirely.
     """
     account = request.environ.get(_ACCOUNT)
     if cost <= 0 or account is None:
@@ -82,12 +84,12 @@ def charge(cost: int) -> None:
         _limiter().take(account, cost)
     except RateLimited:
         if account.bucket == "read":
-            _limiter().give_back(account)
+            _limiter().refund(account)
         raise
 
 
-def charge_sent(cost: int) -> None:
-    """Count what has been sent already, up to the limit: requests after this one pay for it."""
+def charge_streamed(cost: int) -> None:
+    """Charge for data that is already sent, up to the limit, at the expense of later requests."""
     account = request.environ.get(_ACCOUNT)
     if account:
         for _ in range(cost):
@@ -95,7 +97,7 @@ def charge_sent(cost: int) -> None:
 
 
 class Limiter:
-    """Counts, here or in Redis."""
+    """Rate limit counters, in this process or in Redis."""
 
     def __init__(self, settings: Settings) -> None:
         self.limits: dict[str, RateLimitItem] = {
@@ -108,53 +110,53 @@ class Limiter:
             bucket: f'"{bucket}";q={item.amount};w={item.get_expiry()}'
             for bucket, item in self.limits.items()
         }
-        self._here = SlidingWindowCounterRateLimiter(SlidingWindowStorage())
+        self._local = SlidingWindowCounterRateLimiter(SlidingWindowStorage())
         self._shared: SlidingWindowCounterRateLimiter | None = None
-        self._away_until = 0.0
+        self._shared_retry_at = 0.0
         if settings.rate_limit_storage_url:
             storage = storage_from_string(
                 settings.rate_limit_storage_url,
                 wrap_exceptions=True,
-                socket_timeout=_REDIS_PATIENCE,
-                socket_connect_timeout=_REDIS_PATIENCE,
+                socket_timeout=_REDIS_TIMEOUT_SECONDS,
+                socket_connect_timeout=_REDIS_TIMEOUT_SECONDS,
             )
             self._shared = SlidingWindowCounterRateLimiter(storage)
 
     def take(self, account: _Account, cost: int = 1) -> None:
-        """Count. Raises `RateLimited` where it is too much, and then counts nothing."""
-        if not self._ask("hit", account, cost=cost):
+        """Charge `cost`. Raises `RateLimited` above the limit, and then charges nothing."""
+        if not self._call("hit", account, cost=cost):
             self.refuse(account)
 
     def count(self, account: _Account) -> None:
-        """Count one, up to the limit."""
-        self._ask("hit", account)
+        """Charge one, up to the limit."""
+        self._call("hit", account)
 
-    def give_back(self, account: _Account) -> None:
-        """Count one less."""
-        self._ask("hit", account, cost=-1)
+    def refund(self, account: _Account) -> None:
+        """Refund one."""
+        self._call("hit", account, cost=-1)
 
-    def left(self, account: _Account) -> tuple[int, int]:
-        """Return how much is left, and for how many seconds it is counted on."""
-        stats: WindowStats = self._ask("get_window_stats", account)
+    def read_remaining(self, account: _Account) -> tuple[int, int]:
+        """Return the remaining requests, and the seconds until the window ends."""
+        stats: WindowStats = self._call("get_window_stats", account)
         return stats.remaining, max(0, math.ceil(stats.reset_time - time.time()))
 
     def refuse(self, account: _Account) -> None:
         """Raise `RateLimited`."""
         metrics.refusals.labels(account.bucket).inc()
-        raise RateLimited(max(1, self.left(account)[1]))
+        raise RateLimited(max(1, self.read_remaining(account)[1]))
 
-    def _ask(self, question: str, account: _Account, **cost: int) -> Any:
+    def _call(self, method: str, account: _Account, **cost: int) -> Any:
         item = self.limits[account.bucket]
-        if self._shared and time.monotonic() >= self._away_until:
+        if self._shared and time.monotonic() >= self._shared_retry_at:
             try:
-                return getattr(self._shared, question)(item, *account, **cost)
+                return getattr(self._shared, method)(item, *account, **cost)
             except StorageError as error:
-                self._away_until = time.monotonic() + _REDIS_PAUSE
+                self._shared_retry_at = time.monotonic() + _REDIS_RETRY_AFTER_SECONDS
                 log.warning("rate_limit_storage_away", error=type(error.storage_error).__name__)
-        return getattr(self._here, question)(item, *account, **cost)
+        return getattr(self._local, method)(item, *account, **cost)
 
 
-def _admit() -> None:
+def _charge_request() -> None:
     environ = request.environ
     method = environ["REQUEST_METHOD"]
     if method == "OPTIONS" or environ["PATH_INFO"] in UNLIMITED:
@@ -162,27 +164,27 @@ def _admit() -> None:
     bucket = endpoint_of(current_app.view_functions.get(request.endpoint or "")).bucket
     bucket = bucket or ("read" if method in ("GET", "HEAD") else "write")
     actor: Actor | None = g.get("actor")
-    whose = (
+    key = (
         f"user {actor.user_id}"
         if actor
         else f"address {network_of(environ.get('REMOTE_ADDR', ''))}"
     )
-    environ[_ACCOUNT] = account = _Account(bucket, whose)
-    # By size, before any of it is read. The largest file may cost the whole limit, and no more.
+    environ[_ACCOUNT] = account = _Account(bucket, key)
+    # The cost follows from the announced size, before reading; at most the whole limit.
     cost = max(1, math.ceil((request.content_length or 0) / BODY_LIMIT))
     _limiter().take(account, min(cost, _limiter().limits[bucket].amount))
 
 
-def _give_back_and_tell(response: Response) -> Response:
+def _add_rate_limit_headers(response: Response) -> Response:
     account: _Account | None = request.environ.get(_ACCOUNT)
     if account is None:
         return response
     limiter = _limiter()
     if account.bucket == "read" and response.status_code == HTTPStatus.NOT_MODIFIED:
-        limiter.give_back(account)
-    left, seconds = limiter.left(account)
+        limiter.refund(account)
+    remaining, seconds = limiter.read_remaining(account)
     response.headers.add("RateLimit-Policy", limiter.policies[account.bucket])
-    response.headers.add("RateLimit", f'"{account.bucket}";r={left};t={seconds}')
+    response.headers.add("RateLimit", f'"{account.bucket}";r={remaining};t={seconds}')
     return response
 
 

@@ -1,4 +1,4 @@
-"""Give every request an id, log it when it has been answered, and time it."""
+"""Identify, log, count and time every request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from taskapi.http.endpoint import template_of
 from taskapi.observability import metrics
 from taskapi.settings import VERSION, Settings
 
-# A caller's own id, if it can do no harm in a log or a header.
+# A client's X-Request-ID is accepted only with characters that are safe in logs and headers.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 
 _IN_FLIGHT = "taskapi.in_flight"
@@ -72,5 +72,5 @@ def _add_server_timing(response: Response) -> Response:
 def _end(_error: BaseException | None) -> None:
     if request.environ.pop(_IN_FLIGHT, False):
         metrics.in_flight.dec()
-    # What the thread logs next is not about this request.
+    # Later log events of the thread do not belong to this request.
     clear_contextvars()

@@ -1,4 +1,4 @@
-"""Count rate limits in memory, at a cost that does not depend on how many users are active.
+"""Count rate limits in memory, at a cost independent of the number of active users.
 
 The storage that comes with `limits` starts a thread every 10 ms that walks over all keys: 66 µs
 of CPU per request with one active user, 670 with 100,000. This one has no thread: a request's
@@ -17,11 +17,11 @@ from limits.storage import Storage
 from limits.storage.base import SlidingWindowCounterSupport
 
 MAX_KEYS_PER_WINDOW: Final = 100_000
-"""The most users and addresses that a window counts, in 18 MiB; two windows are kept."""
+"""The maximum number of users and addresses in a window (18 MiB); two windows are kept."""
 
 
 class _Windows:
-    """The counters of one window length: those of the current window and of the one before."""
+    """The counters of one window length, for the current and the previous window."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -39,7 +39,7 @@ class _Windows:
 class SlidingWindowStorage(Storage, SlidingWindowCounterSupport):
     """The storage of `limits`' sliding window counter within one process.
 
-    A negative amount gives back what was counted. When `MAX_KEYS_PER_WINDOW` is reached, a new key
+    A negative amount is a refund. When `MAX_KEYS_PER_WINDOW` is reached, a new key
     replaces the newest one, so that a flood of addresses evicts itself and not the users before it.
     """
 
@@ -53,7 +53,7 @@ class SlidingWindowStorage(Storage, SlidingWindowCounterSupport):
     def acquire_sliding_window_entry(
         self, key: str, limit: int, expiry: int, amount: int = 1
     ) -> bool:
-        """Count `amount` unless that exceeds the limit; one caller at a time."""
+        """Count `amount` atomically, unless that exceeds the limit."""
         with self._lock:
             windows, remaining = self._advance(expiry)
             before = windows.current.get(key, 0)
@@ -66,23 +66,23 @@ class SlidingWindowStorage(Storage, SlidingWindowCounterSupport):
         return True
 
     def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
-        """Return count and remaining seconds of the previous window, then of the current one."""
+        """Return count and remaining seconds of the previous and of the current window."""
         with self._lock:
             windows, remaining = self._advance(expiry)
             previous, current = windows.previous.get(key, 0), windows.current.get(key, 0)
         return previous, remaining if previous else 0.0, current, remaining + expiry
 
     def clear_sliding_window(self, key: str, expiry: int) -> None:
-        """Forget what was counted for a key."""
+        """Delete the counters of a key."""
         with self._lock:
             windows, _ = self._advance(expiry)
             windows.previous.pop(key, None)
             windows.current.pop(key, None)
 
     def _advance(self, expiry: int) -> tuple[_Windows, float]:
-        """Return the windows of this length as they are now, and the seconds left of the current.
+        """Return the windows of this length now, and the remaining seconds of the current one.
 
-        The clock is monotonic: no step of the wall clock lengthens a wait.
+        The clock is monotonic: a step of the wall clock lengthens no wait.
         """
         number, elapsed = divmod(time.monotonic(), expiry)
         windows = self._windows.get(expiry)
@@ -93,22 +93,24 @@ class SlidingWindowStorage(Storage, SlidingWindowCounterSupport):
 
     @property
     def base_exceptions(self) -> type[Exception]:
-        """Nothing here fails as a remote storage does."""
+        """The exceptions of the storage; this one raises none in operation."""
         return ValueError
 
     def check(self) -> bool:
-        """Report the storage as available."""
+        """Return True: the storage is always available."""
         return True
 
     def reset(self) -> int:
-        """Forget all counts; return how many there were."""
+        """Delete all counters; return their number."""
         with self._lock:
-            count = sum(len(one.previous) + len(one.current) for one in self._windows.values())
+            count = sum(
+                len(windows.previous) + len(windows.current) for windows in self._windows.values()
+            )
             self._windows.clear()
         return count
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Refuse what only other strategies ask for; so do `get`, `get_expiry` and `clear`."""
+        """Raise NotImplementedError, as do `get`, `get_expiry` and `clear`, of other strategies."""
         raise NotImplementedError
 
     def get(self, key: str) -> int:  # noqa: D102

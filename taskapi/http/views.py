@@ -1,4 +1,4 @@
-"""Make views of functions, by what they declare."""
+"""Make views from functions and their declarations."""
 
 from __future__ import annotations
 
@@ -12,46 +12,53 @@ from werkzeug.exceptions import UnsupportedMediaType
 
 from taskapi.http import idempotency
 from taskapi.http.endpoint import Endpoint, View, endpoint_of
-from taskapi.http.payload import load, parse_body, read_body, refuse_encoded, refuse_repeated
+from taskapi.http.payload import (
+    load,
+    parse_body,
+    read_body,
+    validate_content_encoding,
+    validate_unrepeated,
+)
 from taskapi.http.problems import describe_media
 
 
 def endpoint(**declaration: Any) -> Callable[[View], View]:
     """Declare a view by the fields of `Endpoint`.
 
-    The function gets the parameters of its path and what the request sends, validated: `query`,
-    `body`, the `media` of an upload, and `keyed` where its service keeps the `Idempotency-Key`.
+    The function gets the path parameters and validated input: `query`, `body`, the media type of
+    an upload as `media`, and a `KeyedRequest` as `keyed` if its service stores the
+    `Idempotency-Key`.
     """
     declared = Endpoint(**declaration)
     return lambda function: _make_view(function, declared)
 
 
 def redeclare(view: View, **changes: Any) -> View:
-    """Make a view of the same function that declares something else; `view` stays as it is."""
+    """Make a view of the same function with a changed declaration, without modifying `view`."""
     return _make_view(view.__wrapped__, replace(endpoint_of(view), **changes))  # type: ignore[attr-defined]
 
 
 def _make_view(function: View, declared: Endpoint) -> View:
-    answer = function
+    wrapped = function
     if declared.idempotency == "stored_answer":
-        answer = idempotency.store_answer(answer)
+        wrapped = idempotency.store_response(wrapped)
     elif declared.idempotency == "by_service":
-        answer = idempotency.hand_key(answer)
+        wrapped = idempotency.pass_keyed_request(wrapped)
 
     @functools.wraps(function)
     def view(**arguments: Any) -> Any:
         if declared.query is not None:
-            refuse_repeated(declared.query)
+            validate_unrepeated(declared.query)
             arguments["query"] = load(declared.query, request.args, "/query")
         if declared.body is not None:
             is_empty = declared.body_is_optional and not request.content_length
             arguments["body"] = load(declared.body, {} if is_empty else parse_body())
         elif declared.upload is not None:
-            refuse_encoded()
+            validate_content_encoding()
             if request.mimetype not in declared.upload:
                 raise UnsupportedMediaType(describe_media(declared.upload))
             arguments |= {"body": read_body(), "media": request.mimetype}
-        return answer(**arguments)
+        return wrapped(**arguments)
 
     view.endpoint = declared  # type: ignore[attr-defined]
     return view

@@ -14,15 +14,15 @@ from taskapi.db.execute import Row
 from taskapi.http import cursors
 from taskapi.http.app import Section, json_response, no_content, parse_id
 from taskapi.http.etags import (
-    ListTag,
-    has_read,
-    has_version,
+    ListETags,
+    format_etag,
+    has_if_match,
+    is_create_only,
+    is_current,
     not_modified,
-    tag,
-    wanted_versions,
-    wants_new,
+    parse_if_match,
 )
-from taskapi.http.pagination import BATCH, list_response, page_of
+from taskapi.http.pagination import BATCH_SIZE, compose_page, list_response
 from taskapi.http.payload import load
 from taskapi.http.views import endpoint
 from taskapi.tasks import reordering, service
@@ -71,10 +71,10 @@ def get_tasks(query: dict[str, Any]) -> Any:
     limit = query.get("limit", DEFAULT_LIMIT)
     scope = ("tasks", g.actor.user_id, task_query.sort, task_query.filters)
     after = PageKey(*cursors.read(query["cursor"], "cursor", *scope)) if "cursor" in query else None
-    tags = ListTag(g.actor.user_id)
-    page = list_tasks(g.actor, task_query, limit, after, tags.changes_read())
+    tags = ListETags(g.actor.user_id)
+    page = list_tasks(g.actor, task_query, limit, after, tags.read_known_changes())
     headers = {"ETag": tags.as_of(page.last_change)}
-    if page.tasks is None or tags.is_any_read():
+    if page.tasks is None or tags.is_wildcard():
         return not_modified(headers["ETag"])
     cursor = None
     if page.next:
@@ -83,7 +83,7 @@ def get_tasks(query: dict[str, Any]) -> Any:
         target = urlencode([*others, ("cursor", cursor)])
         headers["Link"] = f'<{request.script_root}{request.path}?{target}>; rel="next"'
     count_all = partial(count_tasks, g.actor, task_query) if "include" in query else None
-    payload = page_of(page.tasks, cursor, is_first=after is None, count_all=count_all)
+    payload = compose_page(page.tasks, cursor, is_first=after is None, count_all=count_all)
     return json_response(payload, 200, headers)
 
 
@@ -108,8 +108,8 @@ def create_task(body: dict[str, Any]) -> Any:
 def get_task(task_id: str) -> Any:
     """Get a task."""
     task = service.get_task(g.actor, _parse_task_id(task_id))
-    etag = tag(task["version"])
-    return not_modified(etag) if has_read(etag) else _task_response(task)
+    etag = format_etag(task["version"])
+    return not_modified(etag) if is_current(etag) else _task_response(task)
 
 
 @blueprint.put("/<id:task_id>")
@@ -145,7 +145,7 @@ def patch_task(task_id: str, body: dict[str, Any]) -> Any:
     An absent field keeps its value, null clears it.
     """
     return _task_response(
-        service.update_task(g.actor, _parse_task_id(task_id), body, wanted_versions())
+        service.update_task(g.actor, _parse_task_id(task_id), body, parse_if_match())
     )
 
 
@@ -167,7 +167,7 @@ def complete_task(task_id: str, body: dict[str, Any]) -> Any:
     """
     completed = body.get("completed")
     return _task_response(
-        service.complete_task(g.actor, _parse_task_id(task_id), completed, wanted_versions())
+        service.complete_task(g.actor, _parse_task_id(task_id), completed, parse_if_match())
     )
 
 
@@ -186,10 +186,10 @@ def move_task(task_id: str, body: dict[str, Any]) -> Any:
     before = "before" in body
     anchor = body["before"] if before else body["after"]
     task, renumbered = reordering.move_task(
-        g.actor, _parse_task_id(task_id), anchor, before=before, versions=wanted_versions()
+        g.actor, _parse_task_id(task_id), anchor, before=before, versions=parse_if_match()
     )
     payload = {"task": task, "renumbered": renumbered}
-    return json_response(payload, 200, {"ETag": tag(task["version"])})
+    return json_response(payload, 200, {"ETag": format_etag(task["version"])})
 
 
 @blueprint.delete("/<id:task_id>")
@@ -197,7 +197,7 @@ def move_task(task_id: str, body: dict[str, Any]) -> Any:
 def delete_task(task_id: str, query: dict[str, Any]) -> Any:
     """Move a task to the trash, or delete it permanently with `permanent=true`."""
     permanent = query["permanent"]
-    service.delete_task(g.actor, _parse_task_id(task_id), wanted_versions(), permanent=permanent)
+    service.delete_task(g.actor, _parse_task_id(task_id), parse_if_match(), permanent=permanent)
     return no_content()
 
 
@@ -206,14 +206,14 @@ def put_response(task_id: str, body: dict[str, Any]) -> Response:
 
     Raises `TaskChanged`, `TaskNotFound`, `TaskInTrash`, `TaskQuotaExceeded`, `ValidationFailed`.
     """
-    if wants_new() and has_version():
+    if is_create_only() and has_if_match():
         detail = "If-Match and If-None-Match: * cannot both be met; send one of them."
         raise TaskChanged(detail, current=service.get_task(g.actor, _parse_task_id(task_id)))
-    if wants_new():
+    if is_create_only():
         load(_REQUIRED_FOR_CREATION, body)
         return created_response(service.create_task(g.actor, body, _parse_task_id(task_id)))
     return _task_response(
-        service.update_task(g.actor, _parse_task_id(task_id), body, wanted_versions())
+        service.update_task(g.actor, _parse_task_id(task_id), body, parse_if_match())
     )
 
 
@@ -229,7 +229,7 @@ def _parse_task_id(task_id: str) -> str:
 
 
 def _task_response(task: Row, status: int = 200, headers: Mapping[str, str] = {}) -> Response:
-    return json_response(task, status, {"ETag": tag(task["version"]), **headers})
+    return json_response(task, status, {"ETag": format_etag(task["version"]), **headers})
 
 
 def parse_list_query(query: dict[str, Any]) -> TaskQuery:
@@ -250,9 +250,9 @@ def parse_list_query(query: dict[str, Any]) -> TaskQuery:
 
 def list_all_response(task_query: TaskQuery, respond: Callable[..., Response]) -> Response:
     """Return all matching tasks, or 304; `respond` streams them in batches."""
-    tags = ListTag(g.actor.user_id)
-    page = list_tasks(g.actor, task_query, BATCH, None, tags.changes_read())
+    tags = ListETags(g.actor.user_id)
+    page = list_tasks(g.actor, task_query, BATCH_SIZE, None, tags.read_known_changes())
     headers = {"ETag": tags.as_of(page.last_change)}
-    if page.tasks is None or tags.is_any_read():
+    if page.tasks is None or tags.is_wildcard():
         return not_modified(headers["ETag"])
-    return respond(page.tasks, read_remaining(g.actor, task_query, page, BATCH), headers)
+    return respond(page.tasks, read_remaining(g.actor, task_query, page, BATCH_SIZE), headers)

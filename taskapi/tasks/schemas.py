@@ -11,7 +11,7 @@ from marshmallow import Schema, fields
 from taskapi.auth.schemas import EXAMPLE_TIME, EXAMPLE_USER_ID
 from taskapi.http.fields import Boolean, Choice, Id, Integer, Text, Time
 from taskapi.http.inputs import Input
-from taskapi.http.pagination import LARGEST_PAGE
+from taskapi.http.pagination import MAX_PAGE_SIZE
 from taskapi.tasks import models
 from taskapi.tasks.fields import FIELDS, WRITABLE, TaskField
 from taskapi.tasks.list_statements import NEWEST_FIRST, SORTS
@@ -92,7 +92,7 @@ class Search(Text):
 class PageQuery(Input):
     limit = Integer(
         1,
-        LARGEST_PAGE,
+        MAX_PAGE_SIZE,
         in_text=True,
         metadata={
             "description": f"Maximum number of items of the page; {DEFAULT_LIMIT} if only `cursor` "

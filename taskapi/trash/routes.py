@@ -9,8 +9,8 @@ from flask import g
 
 from taskapi.http import cursors
 from taskapi.http.app import Section, json_response, no_content, parse_id
-from taskapi.http.etags import tag
-from taskapi.http.pagination import BATCH, list_response, page_of
+from taskapi.http.etags import format_etag
+from taskapi.http.pagination import BATCH_SIZE, compose_page, list_response
 from taskapi.http.views import endpoint
 from taskapi.tasks.exceptions import TaskNotFound
 from taskapi.tasks.listing import PageKey
@@ -28,8 +28,8 @@ _NOT_IN_TRASH = {"task_not_found": {"detail": service.NOT_IN_TRASH}}
 def list_trash(query: dict[str, Any]) -> Any:
     """List your deleted tasks, latest deletion first: all of them, or pages with `limit`."""
     if "limit" not in query and "cursor" not in query:
-        tasks, last = service.list_trash(g.actor, BATCH, None)
-        return list_response(tasks, service.read_remaining(g.actor, last, BATCH), {})
+        tasks, last = service.list_trash(g.actor, BATCH_SIZE, None)
+        return list_response(tasks, service.read_remaining(g.actor, last, BATCH_SIZE), {})
     scope = ("trash", g.actor.user_id)
     after = None
     if "cursor" in query:
@@ -37,7 +37,7 @@ def list_trash(query: dict[str, Any]) -> Any:
     tasks, last = service.list_trash(g.actor, query.get("limit", DEFAULT_LIMIT), after)
     cursor = cursors.write([*last], *scope) if last else None
     count_all = partial(service.count_trash, g.actor) if "include" in query else None
-    return json_response(page_of(tasks, cursor, is_first=after is None, count_all=count_all))
+    return json_response(compose_page(tasks, cursor, is_first=after is None, count_all=count_all))
 
 
 @blueprint.post("/<id:task_id>/restore")
@@ -51,7 +51,7 @@ def list_trash(query: dict[str, Any]) -> Any:
 def restore_task(task_id: str) -> Any:
     """Restore a task with its id, as a change in the change feed."""
     task = service.restore_task(g.actor, parse_id(task_id, TaskNotFound))
-    return json_response(task, 200, {"ETag": tag(task["version"])})
+    return json_response(task, 200, {"ETag": format_etag(task["version"])})
 
 
 @blueprint.delete("/<id:task_id>")

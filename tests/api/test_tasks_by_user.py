@@ -5,7 +5,7 @@ from urllib.parse import quote, unquote_to_bytes
 import pytest
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
-from taskapi.http.pagination import BATCH
+from taskapi.http.pagination import BATCH_SIZE
 from taskapi.tasks import routes
 from tests.support.people import Caller, assert_problem, assert_refused_field, bearer, outsider
 
@@ -191,7 +191,7 @@ def test_another_users_namespace_is_forbidden(client, alice, bob):
 
 
 def test_the_list_takes_the_filters_and_orders_of_the_other_path(alice, monkeypatch):
-    monkeypatch.setattr(routes, "BATCH", 2)
+    monkeypatch.setattr(routes, "BATCH_SIZE", 2)
     for title in ("Oat milk", "Bread", "milk", "Milk powder", "Ümlaut", "almond milk"):
         alice.creates(title, completed=title == "milk")
 
@@ -220,7 +220,7 @@ def test_what_the_list_does_not_take_is_refused_by_name(alice, query, name, code
 
 @pytest.mark.parametrize("count", [0, 1, 4, 5, 6, 10, 11, 23])
 def test_the_list_is_whole_however_many_batches_it_takes(alice, monkeypatch, count):
-    monkeypatch.setattr(routes, "BATCH", 5)
+    monkeypatch.setattr(routes, "BATCH_SIZE", 5)
     tasks = [alice.creates(f"{number} “ü👩‍💻”") for number in range(count)]
 
     response = alice.get(alice.path)
@@ -231,7 +231,7 @@ def test_the_list_is_whole_however_many_batches_it_takes(alice, monkeypatch, cou
 
 
 def test_what_is_deleted_between_two_batches_leaves_the_list_well_formed(alice, monkeypatch):
-    monkeypatch.setattr(routes, "BATCH", 2)
+    monkeypatch.setattr(routes, "BATCH_SIZE", 2)
     tasks = [alice.creates(str(number)) for number in range(4)]
     response = alice.client.get(alice.path, headers=bearer(alice.token), buffered=False)
     chunks = iter(response.response)
@@ -257,7 +257,7 @@ def test_ten_thousand_tasks_are_listed_in_batches(app, alice, sql):
     response = alice.client.get(alice.path, headers=bearer(alice.token), buffered=False)
     chunks = list(response.response)
 
-    assert len(chunks) == 10_000 / BATCH + 1
+    assert len(chunks) == 10_000 / BATCH_SIZE + 1
     assert max(map(len, chunks)) < 500_000
     tasks = app.json.loads(b"".join(chunks))
     assert len({task["id"] for task in tasks}) == 10_000

@@ -243,7 +243,7 @@ def test_a_tag_with_another_number_brings_the_list(alice, number):
 
 
 def test_a_list_that_is_sent_in_batches_has_a_tag_too(alice, monkeypatch):
-    monkeypatch.setattr(routes, "BATCH", 2)
+    monkeypatch.setattr(routes, "BATCH_SIZE", 2)
     for _ in range(5):
         alice.creates()
     response = alice.get(alice.path)

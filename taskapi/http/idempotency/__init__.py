@@ -1,12 +1,12 @@
-"""The header Idempotency-Key: what is sent again is not done again.
+"""Make requests with the header Idempotency-Key idempotent.
 
-After the IETF's draft (draft-ietf-httpapi-idempotency-key-header). The first answer is
-stored in the transaction of its effect, so there is never one without the other, however the
-process ends. Keys are the user's own, and are forgotten after a day.
+The header follows the IETF draft draft-ietf-httpapi-idempotency-key-header. The first response is
+stored in the transaction of its effect, so that both commit or neither. Keys are separate for each
+user and expire after a day.
 
-Where the answer holds tokens it is not stored, but what it can be made from again; and the
-transaction is that of the service, since failed attempts at a password count whatever comes of
-the request (`hand_key`).
+Responses with tokens are not stored: the service stores data to compose the response again, in its
+own transaction, since failed password attempts count even if the request fails
+(`pass_keyed_request`).
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from taskapi.http.idempotency.store import KEY_LENGTH, claim, store
 from taskapi.http.inputs import Input
 from taskapi.http.payload import load
 
-_KEPT_HEADERS: Final = ("Content-Type", "ETag", "Location")
+_STORED_HEADERS: Final = ("Content-Type", "ETag", "Location")
 _REPLAYED: Final = "Idempotent-Replayed"
-# Not even a digest of a password is kept here: whoever sends it again shows it anew.
+# Fingerprints do not include passwords, so that not even a digest of one is stored.
 _SECRETS: Final = frozenset({"password", "current_password", "new_password"})
 
 
 class Key(Text):
-    """A key: printable ASCII, as it stands in the header."""
+    """An idempotency key: printable ASCII."""
 
     default_error_messages = {
         "invalid": "This must be printable ASCII, such as a UUID.",
@@ -48,7 +48,7 @@ class Key(Text):
 
 
 class Headers(Input):
-    """What the header may say."""
+    """The schema of the header."""
 
     key = Key(KEY_LENGTH, shortest=1, not_blank=True, data_key="Idempotency-Key")
 
@@ -56,20 +56,20 @@ class Headers(Input):
 _HEADERS = Headers()
 
 
-def store_answer(view: View) -> View:
-    """Wrap a view so that a request with an Idempotency-Key has one effect and one answer."""
+def store_response(view: View) -> View:
+    """Wrap a view so that requests with the same key have one effect and the same response."""
 
-    def repeated(**said: Any) -> Any:
+    def idempotent(**arguments: Any) -> Any:
         key = _read_key()
         if key is None:
-            return view(**said)
-        return _answer_once(g.actor, key, _fingerprint(said), lambda: view(**said))
+            return view(**arguments)
+        return _respond_once(g.actor, key, _fingerprint(arguments), lambda: view(**arguments))
 
-    return repeated
+    return idempotent
 
 
-class Keyed:
-    """A request, and the Idempotency-Key that its service keeps what it did by, if it has one."""
+class KeyedRequest:
+    """A request with its Idempotency-Key, if it has one, for a service that stores its result."""
 
     def __init__(self, key: str | None, fingerprint: bytes) -> None:
         self._key = key
@@ -77,13 +77,14 @@ class Keyed:
         self.is_replayed = False
 
     def transaction(self, *, acting_as: Actor | System) -> AbstractContextManager[None]:
-        """Make one transaction of the effect and its key; without a key there is no need."""
+        """Begin a transaction for the effect and its key; without a key, do nothing."""
         return nullcontext() if self._key is None else transaction(acting_as=acting_as)
 
     def find(self, owner: str, *, acting_as: Actor | System = SYSTEM) -> dict[str, Any] | None:
-        """Return what was kept, where the request has had its effect; within the transaction.
+        """Return the stored result if the request already had its effect, or None.
 
-        Raises `IdempotencyKeyInUse`, `IdempotencyKeyReused`.
+        Needs a transaction. Raises `IdempotencyKeyInUse`, `IdempotencyKeyReused`,
+        `TooManyIdempotencyKeys`.
         """
         if self._key is None:
             return None
@@ -92,25 +93,26 @@ class Keyed:
         return None if stored is None else orjson.loads(bytes(stored["body"]))
 
     def keep(
-        self, owner: str, done: Mapping[str, Any], *, acting_as: Actor | System = SYSTEM
+        self, owner: str, result: Mapping[str, Any], *, acting_as: Actor | System = SYSTEM
     ) -> None:
-        """Keep what the answer can be made from again, in the transaction of the effect."""
+        """Store the data to compose the response again, in the transaction of the effect."""
         if self._key is not None:
-            answer = {"status": 0, "headers": "{}", "body": orjson.dumps(done)}
-            store(acting_as, owner, self._key, self._fingerprint, answer)
+            response = {"status": 0, "headers": "{}", "body": orjson.dumps(result)}
+            store(acting_as, owner, self._key, self._fingerprint, response)
 
 
-def hand_key(view: View) -> View:
-    """Wrap a view so that it gets the request's key as `keyed`, for its service to keep."""
+def pass_keyed_request(view: View) -> View:
+    """Wrap a view so that it gets a `KeyedRequest` as `keyed`, for its service."""
 
-    def handed(**said: Any) -> Any:
-        sent = Keyed(_read_key(), _fingerprint({**said, "session": _session()}))
-        response = current_app.make_response(view(keyed=sent, **said))
-        if sent.is_replayed:
+    def keyed_view(**arguments: Any) -> Any:
+        fingerprint = _fingerprint({**arguments, "session": _session_id()})
+        keyed = KeyedRequest(_read_key(), fingerprint)
+        response = current_app.make_response(view(keyed=keyed, **arguments))
+        if keyed.is_replayed:
             response.headers[_REPLAYED] = "true"
         return response
 
-    return handed
+    return keyed_view
 
 
 def _read_key() -> str | None:
@@ -121,56 +123,56 @@ def _read_key() -> str | None:
     return key
 
 
-def _session() -> str | None:
+def _session_id() -> str | None:
     return g.claims.session_id if "claims" in g else None
 
 
-def _fingerprint(said: dict[str, Any]) -> bytes:
-    if body := said.get("body"):
-        said = {**said, "body": _without_secrets(body)}
-    everything = [request.method, request.path, request.environ.get("HTTP_IF_MATCH"), said]
-    written = orjson.dumps(everything, default=_written, option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(written).digest()
+def _fingerprint(arguments: dict[str, Any]) -> bytes:
+    if body := arguments.get("body"):
+        arguments = {**arguments, "body": _remove_secrets(body)}
+    identity = [request.method, request.path, request.environ.get("HTTP_IF_MATCH"), arguments]
+    serialised = orjson.dumps(identity, default=_serialise, option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(serialised).digest()
 
 
-def _without_secrets(body: Any) -> Any:
+def _remove_secrets(body: Any) -> Any:
     if not isinstance(body, dict):
         return body
     return {name: value for name, value in body.items() if name not in _SECRETS}
 
 
-def _written(value: object) -> object:
+def _serialise(value: object) -> object:
     match value:
         case TaskapiError():
             return value.members
         case bytes():
-            return hashlib.sha256(value).hexdigest()  # repr() of a file is four times as long.
+            return hashlib.sha256(value).hexdigest()  # repr() would be four times the file's size.
     return repr(value)
 
 
-def _answer_once(actor: Actor, key: str, fingerprint: bytes, view: Callable[[], Any]) -> Response:
+def _respond_once(actor: Actor, key: str, fingerprint: bytes, view: Callable[[], Any]) -> Response:
     with transaction(acting_as=actor):
         if stored := claim(actor, actor.user_id, key, fingerprint):
             return _replay(stored)
-        response = _answer(actor, view)
-        answer = {
+        response = _call_view(actor, view)
+        values = {
             "status": response.status_code,
-            "headers": orjson.dumps(_kept_headers(response)).decode(),
+            "headers": orjson.dumps(_select_headers(response)).decode(),
             "body": response.get_data(),
         }
-        store(actor, actor.user_id, key, fingerprint, answer)
+        store(actor, actor.user_id, key, fingerprint, values)
     return response
 
 
-def _answer(actor: Actor, view: Callable[[], Any]) -> Response:
-    """Let the view answer; what it refuses has no effect, and is an answer as well."""
+def _call_view(actor: Actor, view: Callable[[], Any]) -> Response:
+    """Call the view in a savepoint; a domain error rolls back and becomes the response."""
     try:
         with transaction(acting_as=actor):
             return current_app.make_response(view())
     except (NotAuthenticated, QuotaExceeded, Retryable):
-        raise  # Another time it may be answered otherwise.
-    except TaskapiError as refusal:
-        return current_app.make_response(current_app.handle_user_exception(refusal))
+        raise  # A later attempt may succeed, so the response is not stored.
+    except TaskapiError as error:
+        return current_app.make_response(current_app.handle_user_exception(error))
 
 
 def _replay(stored: Row) -> Response:
@@ -181,6 +183,6 @@ def _replay(stored: Row) -> Response:
     return response
 
 
-def _kept_headers(response: Response) -> dict[str, str]:
+def _select_headers(response: Response) -> dict[str, str]:
     headers = response.headers
-    return {name: headers[name] for name in _KEPT_HEADERS if name in headers}
+    return {name: headers[name] for name in _STORED_HEADERS if name in headers}

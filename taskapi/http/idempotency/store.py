@@ -1,4 +1,4 @@
-"""The first answers to requests, and who has the right to give one."""
+"""Store the first responses to requests by idempotency key, and lock keys in use."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ from taskapi.http.exceptions import (
 
 KEY_LENGTH: Final = 255
 MAX_KEYS: Final = 10_000
-MAX_BYTES: Final = 256 * 1024 * 1024
-"""How many answers are kept for a user, and how long they may be together."""
+"""The maximum number of stored responses per user."""
 
-_LOOKED_AT: Final = 16
-"""One new key in so many is held against the limits: counting takes up to 4 ms at 10,000 keys."""
+MAX_BYTES: Final = 256 * 1024 * 1024
+"""The maximum total size of a user's stored responses."""
+
+_QUOTA_CHECK_INTERVAL: Final = 16
+"""One of 16 new keys is checked against the limits: counting 10,000 keys takes up to 4 ms."""
 
 
 class IdempotencyKey(Base):
-    """The first answer to a request, which `fingerprint` tells from others."""
+    """The first response to a request; `fingerprint` detects another request with the same key."""
 
     __tablename__ = "idempotency_keys"
 
@@ -43,7 +45,7 @@ class IdempotencyKey(Base):
 
 
 _CLAIM = text("SELECT pg_try_advisory_xact_lock(:lock) AS is_ours")
-# A statement of its own, so that it sees what was stored before the lock was let go.
+# A separate statement, so that its snapshot includes the response stored before the unlock.
 _FIND = text("""
     SELECT fingerprint, status, headers, body FROM idempotency_keys
      WHERE idempotency_keys.user_id = :owner AND key = :key
@@ -53,7 +55,7 @@ _USAGE = text("""
     SELECT count(*) AS keys, coalesce(sum(octet_length(body)), 0) AS bytes FROM idempotency_keys
      WHERE idempotency_keys.user_id = :owner AND created_at > now() - interval '1 day'
 """)
-# From the owner's row: where that is not there, nothing was done that could be doubled.
+# Selected from the owner's row: without one, the request had no effect that could be repeated.
 _STORE = text("""
     INSERT INTO idempotency_keys
       (user_id, key, fingerprint, status, headers, body, created_at)
@@ -67,35 +69,35 @@ _STORE = text("""
 
 
 def claim(acting_as: Actor | System, owner: str, key: str, fingerprint: bytes) -> Row | None:
-    """Take the key until the transaction ends; return what was stored by it.
+    """Lock the key until the end of the transaction; return the stored response or None.
 
-    Raises `IdempotencyKeyInUse`, `IdempotencyKeyReused`, and `TooManyIdempotencyKeys` where it is
-    new and no more may be kept.
+    Raises `IdempotencyKeyInUse`, `IdempotencyKeyReused`, and `TooManyIdempotencyKeys` for a new key
+    above the limits.
     """
     lock = hashlib.sha256(f"{owner}\n{key}".encode()).digest()[:8]
-    named = {"lock": int.from_bytes(lock, signed=True)}
-    [claimed] = execute(_CLAIM, named, acting_as=acting_as)
+    values = {"lock": int.from_bytes(lock, signed=True)}
+    [claimed] = execute(_CLAIM, values, acting_as=acting_as)
     if not claimed["is_ours"]:
         raise IdempotencyKeyInUse
     found = execute(_FIND, {"owner": owner, "key": key}, acting_as=acting_as)
     if not found:
-        if lock[0] % _LOOKED_AT == 0:
-            _require_room(acting_as, owner)
+        if lock[0] % _QUOTA_CHECK_INTERVAL == 0:
+            _validate_usage(acting_as, owner)
         return None
     if bytes(found[0]["fingerprint"]) != fingerprint:
         raise IdempotencyKeyReused
     return found[0]
 
 
-def _require_room(acting_as: Actor | System, owner: str) -> None:
+def _validate_usage(acting_as: Actor | System, owner: str) -> None:
     [usage] = execute(_USAGE, {"owner": owner}, acting_as=acting_as)
     if usage["keys"] >= MAX_KEYS or usage["bytes"] >= MAX_BYTES:
         raise TooManyIdempotencyKeys
 
 
 def store(
-    acting_as: Actor | System, owner: str, key: str, fingerprint: bytes, answer: dict[str, Any]
+    acting_as: Actor | System, owner: str, key: str, fingerprint: bytes, response: dict[str, Any]
 ) -> None:
-    """Keep an answer, in the transaction of its effect."""
-    values = {"owner": owner, "key": key, "fingerprint": fingerprint, **answer}
+    """Store a response (`status`, `headers`, `body`) in the transaction of its effect."""
+    values = {"owner": owner, "key": key, "fingerprint": fingerprint, **response}
     execute(_STORE, values, acting_as=acting_as)
