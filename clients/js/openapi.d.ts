@@ -11,7 +11,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Show where everything is. */
+        /** List the URLs of the service. */
         get: operations["service_get_index"];
         put?: never;
         post?: never;
@@ -246,7 +246,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Say whether requests for data can be answered. */
+        /** Check the service and its database. */
         get: operations["service_get_health"];
         put?: never;
         post?: never;
@@ -263,7 +263,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Say that the process answers, without asking the database. */
+        /** Check the process, without the database. */
         get: operations["service_get_liveness"];
         put?: never;
         post?: never;
@@ -281,8 +281,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Answer in Prometheus' text format.
-         * @description Not for the public: a proxy in front keeps it in.
+         * Get the metrics in Prometheus' text format.
+         * @description They are not public: a reverse proxy must block this URL.
          */
         get: operations["metrics_get_metrics"];
         put?: never;
@@ -404,8 +404,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Run up to 100 operations on tasks, in their order.
-         * @description `create` (with an `id` of your own, if you like), `update` (as PATCH), `complete` (without `data` it flips), `move` and `delete` (into the trash). Each is answered as if it had been sent alone. With `atomic` all of them are done or none: then one that cannot be is the problem that is answered, with its `index`.
+         * Run up to 100 task operations in order.
+         * @description Operations are `create` (optionally with a client-generated `id`), `update` (as PATCH), `complete` (without `data`, it toggles `completed`), `move` and `delete` (moves to the trash). Each operation has its own result, as if it were sent alone. With `atomic`, either all operations take effect or none: the response to a failure is the problem of the failed operation, with its `index`.
          */
         post: operations["batch_run_operations"];
         delete?: never;
@@ -422,8 +422,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List what has changed since your copy was made, in the order of the changes.
-         * @description Without `since` all tasks come, to begin a copy with. Keep `next`, and send it as `since` to go on. An `upsert` replaces the task in the copy, or adds it; a `delete` removes it, if it is there. With `wait` the answer comes when something changes, or when the time is over; while too many wait, it comes at once, with `Retry-After`.
+         * List the changes since a position of the feed, in order.
+         * @description Without `since`, the response has all tasks, as a first copy. Store `next` and send it as `since` to continue. An `upsert` adds or replaces the task in the copy; a `delete` removes it if it is there. With `wait`, the response comes when a change occurs or the time is over; while too many clients wait, it comes at once, with `Retry-After`.
          */
         get: operations["changes_get_changes"];
         put?: never;
@@ -442,8 +442,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Send all your tasks as a file, the oldest first.
-         * @description As JSON it is an array with a task on each line. In CSV a text that a spreadsheet would run as a formula has an apostrophe before it, which an import takes away again.
+         * Export all your tasks as a file, oldest first.
+         * @description JSON is an array with a task on each line. In CSV, a text that a spreadsheet could run as a formula is prefixed by an apostrophe, which an import removes.
          */
         get: operations["transfer_export"];
         put?: never;
@@ -464,8 +464,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Add up to 10,000 tasks from a file: an array, JSON lines, or CSV with a line of names.
-         * @description Ids are kept, and so are `created_at` and `completed_at`; what is here already, or in the trash, is left as it is, so importing twice changes nothing. A task without an id is a new one each time, unless you `deduplicate`. A task that cannot be taken is reported and stops nothing. Where the new ones exceed your quota, none is added.
+         * Import up to 10,000 tasks from a file: a JSON array, JSON Lines, or CSV with a header.
+         * @description The import keeps ids, `created_at` and `completed_at`. It does not change existing tasks or those in the trash, so it is idempotent. A task without an id is added each time, unless you set `deduplicate`. Invalid tasks are reported, and the others imported. If the new tasks exceed your quota, none is added.
          */
         post: operations["transfer_import_file"];
         delete?: never;
@@ -481,11 +481,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List what you deleted, the last first: all of it, or with `limit` page by page. */
+        /** List your deleted tasks, latest deletion first: all of them, or pages with `limit`. */
         get: operations["trash_list_trash"];
         put?: never;
         post?: never;
-        /** Delete all that is in the trash, for good. */
+        /** Delete all tasks in the trash permanently. */
         delete: operations["trash_empty_trash"];
         options?: never;
         head?: never;
@@ -502,7 +502,7 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /** Delete a task for good. */
+        /** Delete a task permanently. */
         delete: operations["trash_delete_for_good"];
         options?: never;
         head?: never;
@@ -518,7 +518,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Bring a task back, with its id, as a change that other devices learn of. */
+        /** Restore a task with its id, as a change in the change feed. */
         post: operations["trash_restore_task"];
         delete?: never;
         options?: never;
@@ -899,7 +899,7 @@ export interface components {
         };
         Batch: {
             /**
-             * @description All of them or none.
+             * @description Run all operations or none.
              * @default false
              * @example false
              */
@@ -932,7 +932,7 @@ export interface components {
                 op: "update";
                 /** Format: uuid */
                 id: string;
-                /** @description Only if the task has this version. */
+                /** @description Run the operation only if the task has this version. */
                 if_match?: number | string;
                 data: components["schemas"]["TaskPatch"];
             } | {
@@ -940,7 +940,7 @@ export interface components {
                 op: "complete";
                 /** Format: uuid */
                 id: string;
-                /** @description Only if the task has this version. */
+                /** @description Run the operation only if the task has this version. */
                 if_match?: number | string;
                 data?: components["schemas"]["Completion"];
             } | {
@@ -948,7 +948,7 @@ export interface components {
                 op: "move";
                 /** Format: uuid */
                 id: string;
-                /** @description Only if the task has this version. */
+                /** @description Run the operation only if the task has this version. */
                 if_match?: number | string;
                 data: components["schemas"]["Move"];
             } | {
@@ -956,25 +956,25 @@ export interface components {
                 op: "delete";
                 /** Format: uuid */
                 id: string;
-                /** @description Only if the task has this version. */
+                /** @description Run the operation only if the task has this version. */
                 if_match?: number | string;
             })[];
         };
         Result: {
             /**
-             * @description As if it had been sent alone.
+             * @description The status code of the operation, as if sent alone.
              * @example 201
              */
             status: number;
-            /** @description As it is after the operation. */
+            /** @description The task after the operation. */
             task?: components["schemas"]["Task"];
-            /** @description Why the operation was refused. */
+            /** @description Why the operation failed. */
             problem?: {
                 [key: string]: unknown;
             } & components["schemas"]["Problem"];
         };
         Results: {
-            /** @description One for each operation, in the same order. */
+            /** @description The result of each operation, in the same order. */
             results: components["schemas"]["Result"][];
         };
         Change: {
@@ -997,15 +997,15 @@ export interface components {
             deleted_at?: string;
         };
         Changes: {
-            /** @description In the order in which they were made. */
+            /** @description The changes in commit order. */
             changes: components["schemas"]["Change"][];
             /**
-             * @description Where to go on, now or later.
+             * @description The position after this response; send it as `since`.
              * @example WyJDVVM0dE5ZSiIsMTddrQ.nX2v0pDe3gQk7zYl5mWc
              */
             next: string;
             /**
-             * @description Whether to go on now.
+             * @description Whether further changes are available now.
              * @example false
              */
             has_more: boolean;
@@ -1020,7 +1020,7 @@ export interface components {
         };
         ImportedRow: {
             /**
-             * @description Which task of the file, from 1.
+             * @description The number of the task in the file, from 1.
              * @example 1
              */
             row: number;
@@ -1034,9 +1034,9 @@ export interface components {
              * @example 01936b2e-8f3a-7c41-9d52-3b1f0a6e4c77
              */
             id?: string;
-            /** @description With `refused`: why. At most 20 errors for a row and 100 for a file. */
+            /** @description With `refused`: the errors, at most 20 for a row and 100 for a file. */
             errors?: components["schemas"]["FieldError"][];
-            /** @description With `refused`: how many more errors there are. */
+            /** @description With `refused`: the number of further errors. */
             errors_left_out?: number;
         };
         ImportReport: {
@@ -1045,7 +1045,7 @@ export interface components {
             /** @example 1 */
             created: number;
             /**
-             * @description Here or in the trash already, and left alone.
+             * @description Tasks that exist already, also in the trash, and stay unchanged.
              * @example 0
              */
             existing: number;
@@ -4445,11 +4445,11 @@ export interface operations {
     changes_get_changes: {
         parameters: {
             query?: {
-                /** @description The `next` of the answer before; without it all tasks come. */
+                /** @description The `next` of the previous response; without it, all tasks come. */
                 since?: string;
-                /** @description How many at once. */
+                /** @description Maximum number of changes in the response. */
                 limit?: number;
-                /** @description Seconds to wait for a change while there is none. */
+                /** @description Seconds to wait for a change if there is none (long poll). */
                 wait?: number;
             };
             header?: {
@@ -4543,7 +4543,7 @@ export interface operations {
     transfer_export: {
         parameters: {
             query?: {
-                /** @description What the file is. */
+                /** @description The format of the file. */
                 format?: "json" | "csv";
             };
             header?: {
@@ -4620,9 +4620,9 @@ export interface operations {
     transfer_import_file: {
         parameters: {
             query?: {
-                /** @description Report, and add nothing. */
+                /** @description Report the result without importing. */
                 dry_run?: boolean;
-                /** @description Give a task without an id one that follows from what it says, so that importing the file again adds nothing. */
+                /** @description Derive missing ids from the content of the tasks, so that importing the file again adds nothing. */
                 deduplicate?: boolean;
             };
             header?: {

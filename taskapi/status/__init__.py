@@ -1,4 +1,4 @@
-"""The service itself: its health, its metrics, its page."""
+"""Health, metrics and web page of the service."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from taskapi.status import health, metrics, page
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Add the routes; the page speaks the native contract alone."""
+    """Register the routes; the web page supports only the native contract with local accounts."""
     app.register_blueprint(health.blueprint)
     app.register_blueprint(metrics.blueprint)
     if settings.auth_mode == "local" and settings.contract == "native":

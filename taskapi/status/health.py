@@ -1,4 +1,4 @@
-"""Whether the service works, and where everything is."""
+"""The views of the index, health and liveness."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Index(Schema):
 @blueprint.get("/")
 @endpoint(access="public", returns=Index(), needs_database=False)
 def get_index() -> Any:
-    """Show where everything is."""
+    """List the URLs of the service."""
     app = {"app": "/app/"} if "web" in current_app.blueprints else {}
     paths = _LINKS | app | _LINKS_BY_MODE[current_app.config["AUTH_MODE"]]
     return {
@@ -75,7 +75,7 @@ def get_index() -> Any:
 @blueprint.get("/health")
 @endpoint(access="public", returns=Health(), unavailable=Health())
 def get_health() -> Any:
-    """Say whether requests for data can be answered."""
+    """Check the service and its database."""
     try:
         execute(_PING, acting_as=SYSTEM)
     except Unavailable as outage:
@@ -87,5 +87,5 @@ def get_health() -> Any:
 @blueprint.get("/health/live")
 @endpoint(access="public", returns=Liveness(), needs_database=False)
 def get_liveness() -> Any:
-    """Say that the process answers, without asking the database."""
+    """Check the process, without the database."""
     return {"status": "alive"}

@@ -1,4 +1,4 @@
-"""The numbers that Prometheus asks for."""
+"""The view of the metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _EXAMPLE: Final = """\
 taskapi_requests_in_flight 1.0
 """
 
-blueprint = Section("metrics", __name__, "What Prometheus may know.")
+blueprint = Section("metrics", __name__, "Metrics for Prometheus.")
 
 
 @blueprint.get("/metrics")
 @endpoint(access="public", media={"text/plain": _EXAMPLE}, needs_database=False)
 def get_metrics() -> Response:
-    """Answer in Prometheus' text format.
+    """Get the metrics in Prometheus' text format.
 
-    Not for the public: a proxy in front keeps it in.
+    They are not public: a reverse proxy must block this URL.
     """
     return Response(metrics.collect(), content_type=CONTENT_TYPE_LATEST)

@@ -15,7 +15,7 @@ _SERVED: Final = frozenset({".css", ".html", ".js", ".svg"})
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-    # Where text is to become markup, the browser refuses: nothing in the page may do that.
+    # The browser blocks every conversion of text to markup; the page needs none.
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
 
@@ -25,30 +25,30 @@ blueprint = Blueprint("web", __name__)
 @blueprint.get("/app")
 @endpoint(access="public", is_documented=False)
 def redirect_to_page() -> Any:
-    """Show the page below the slash, from which its links lead on."""
-    return redirect("app/", 308)  # Relative, so that it holds below every prefix.
+    """Redirect to the URL with a slash, which the page's relative links need."""
+    return redirect("app/", 308)  # Relative, so that it is valid below every path prefix.
 
 
 @blueprint.get("/app/", defaults={"filename": "index.html"})
 @blueprint.get("/app/<path:filename>")
 @endpoint(access="public", is_documented=False)
 def get_page_file(filename: str) -> Response:
-    """Answer a file of the page."""
+    """Send a file of the web page."""
     return _send_file("web", filename)
 
 
 @blueprint.get("/js/<path:filename>")
 @endpoint(access="public", is_documented=False)
 def get_client_file(filename: str) -> Response:
-    """Answer a file of the JavaScript client."""
+    """Send a file of the JavaScript client."""
     return _send_file("js", filename)
 
 
 def _send_file(directory: str, filename: str) -> Response:
     if Path(filename).suffix not in _SERVED:
         raise NotFound
-    # Asked for again each time, and answered with 304 while it is the same: a page never
-    # gets the modules of two releases.
+    # Revalidated on every load, with 304 if unchanged, so that a page never mixes the modules of
+    # two releases.
     response = send_from_directory(_CLIENTS / directory, filename, conditional=False)
     response.headers["Content-Security-Policy"] = POLICY
     response.make_conditional(request)
