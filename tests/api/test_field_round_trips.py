@@ -182,13 +182,13 @@ def test_filtered_by_time(alice, task, name):
         assert bool(found) is is_found, (side, time_of)
 
 
-@pytest.mark.parametrize("name", [name for name in FIELDS if FIELDS[name].value_filter])
-def test_filtered_by_value(alice, task, name):
+def test_filtered_by_value(alice, task):
     alice.creates(**OTHER)
-    for other in (FULL, OTHER):
-        found = json_of(alice.get("/tasks", query_string={name: other[name]}))["tasks"]
+    for name in (name for name in FIELDS if FIELDS[name].value_filter):
+        for other in (FULL, OTHER):
+            found = json_of(alice.get("/tasks", query_string={name: other[name]}))["tasks"]
 
-        assert [one[name] for one in found] == [other[name]]
+            assert [one[name] for one in found] == [other[name]]
 
 
 def test_every_type_has_values():
