@@ -12,7 +12,6 @@ import pytest
 
 from taskapi.http.fields import Boolean, Integer
 from taskapi.tasks.fields import DEFAULTS, FIELDS, WRITABLE
-from taskapi.tasks.list_statements import SORTS
 from tests.support.people import json_of, register
 from tests.support.task_fields import full_task, other_than_default
 
@@ -154,7 +153,7 @@ def test_sorted_in_both_directions(alice):
     for other in (0, 1):
         alice.creates(**full_task(other))
         time.sleep(0.002)
-    for name in (sort for sort in SORTS if not sort.startswith("-")):
+    for name in (name for name in FIELDS if FIELDS[name].sorted_by):
         tasks = json_of(alice.get(f"/tasks?sort={name}"))["tasks"]
         with_one = [task for task in tasks if task[name] is not None]
         without = [task for task in tasks if task[name] is None]
