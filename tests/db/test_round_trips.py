@@ -158,7 +158,8 @@ def test_a_request_touches_as_many_pages_however_many_tasks_and_users_there_are(
             ("list", "GET", "/tasks?limit=20"),
             ("complete", "PATCH", f"{path}/complete"),
         ]:
-            counts[name] = pages_of(wired_alice, method, url)
+            # Now and then a write splits a page of an index, or looks for one with room.
+            counts[name] = min(pages_of(wired_alice, method, url) for _ in range(3))
         return counts
 
     fill(wire, wired_alice.id, 100)
