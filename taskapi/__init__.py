@@ -28,7 +28,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     """Build the application; without settings they come from the environment.
 
     Floor by floor, from the ground. Hooks run in this order before a view and in the opposite one
-    behind it: a request gets its id first, says who asks, is counted, and is logged last.
+    behind it: a request gets its id first, is authenticated, is counted, and is logged last.
     """
     settings = settings or Settings.from_environment()
     logs.configure(settings.log_format, settings.log_level)

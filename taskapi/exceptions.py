@@ -35,7 +35,7 @@ class BodyEncoded(TaskapiError):
 
 
 class NotAuthenticated(TaskapiError):
-    """It is not known who asks."""
+    """The request has no valid credentials."""
 
 
 class SessionEnded(NotAuthenticated):
@@ -44,11 +44,11 @@ class SessionEnded(NotAuthenticated):
 
 
 class Forbidden(TaskapiError):
-    """It is known who asks, and they may not."""
+    """The authenticated user lacks the permission."""
 
 
 class NotFound(TaskapiError):
-    """What was asked for is not there, or is somebody else's: the two look the same."""
+    """The resource does not exist, or belongs to another user: the two look the same."""
 
 
 class Conflict(TaskapiError):

@@ -1,4 +1,4 @@
-"""Every request says who asks, unless its route was declared public."""
+"""Authenticate every request unless its view is declared public."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def example_of_problem(
 
 
 def refusal_of(declared: Endpoint, *, names_user: bool) -> dict[str, Any]:
-    """Return what is said of input that a view refuses: an empty body, or an unknown field."""
+    """Return the problem for input that a view refuses: an empty body, or an unknown field."""
     bad: list[tuple[Input, Mapping[str, Any], str]] = []
     if declared.body:
         bad += [(declared.body, {}, ""), (declared.body, UNKNOWN_FIELD, "")]
